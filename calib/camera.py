@@ -1,0 +1,76 @@
+"""The pinhole camera.
+
+Camera axes: x right, y down, z forward, metres.  Pixel (0, 0) is the centre of the top-left pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Intrinsics of one camera for pictures of one size.
+
+    `dist` are OpenCV's distortion coefficients k1 k2 p1 p2 [k3 ...], empty for none.
+    `calibrated` is False when the focal length is a guess: depth is then only proportional.
+    """
+
+    fx_px: float
+    fy_px: float
+    cx_px: float
+    cy_px: float
+    width_px: int
+    height_px: int
+    dist: tuple[float, ...] = ()
+    calibrated: bool = True
+
+    @classmethod
+    def guess(cls, height_px: int, width_px: int) -> Camera:
+        """The camera that is assumed when none is given: f = 1.2 max(W, H) (spec 4.3)."""
+        focal = 1.2 * max(height_px, width_px)
+        cx, cy = (width_px - 1) / 2, (height_px - 1) / 2
+        return cls(focal, focal, cx, cy, width_px, height_px, calibrated=False)
+
+    def project(self, points_m: np.ndarray) -> np.ndarray:
+        """(..., 3) m camera space -> (..., 2) px; distorted when the camera has `dist`."""
+        import cv2
+
+        points = np.asarray(points_m, np.float64)
+        if not self.dist:
+            z = np.maximum(points[..., 2], 1e-6)
+            x = points[..., 0] / z * self.fx_px + self.cx_px
+            y = points[..., 1] / z * self.fy_px + self.cy_px
+            return np.stack([x, y], -1)
+        flat, _ = cv2.projectPoints(
+            points.reshape(-1, 1, 3), np.zeros(3), np.zeros(3), self.matrix, np.array(self.dist)
+        )
+        return flat.reshape(points.shape[:-1] + (2,))
+
+    def rays(self, pixels_px: np.ndarray) -> np.ndarray:
+        """(..., 2) px -> (..., 2): x/z and y/z of the ray through each pixel, undistorted."""
+        import cv2
+
+        pixels = np.asarray(pixels_px, np.float64)
+        if self.dist and pixels.size:
+            flat = cv2.undistortPoints(pixels.reshape(-1, 1, 2), self.matrix, np.array(self.dist))
+            return flat.reshape(pixels.shape)
+        return (pixels - (self.cx_px, self.cy_px)) / (self.fx_px, self.fy_px)
+
+    def resized(self, height_px: int, width_px: int) -> Camera:
+        """The same camera for pictures scaled to another size (half-pixel exact)."""
+        sx, sy = width_px / self.width_px, height_px / self.height_px
+        return Camera(
+            self.fx_px * sx, self.fy_px * sy,
+            (self.cx_px + 0.5) * sx - 0.5, (self.cy_px + 0.5) * sy - 0.5,
+            width_px, height_px, self.dist, self.calibrated,
+        )  # fmt: skip
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(3, 3) OpenCV's K."""
+        return np.array(
+            [[self.fx_px, 0, self.cx_px], [0, self.fy_px, self.cy_px], [0, 0, 1]], np.float64
+        )

@@ -1,0 +1,85 @@
+"""What passes between the stages.  Sizes: P people, J 2D joints (18), K 3D joints (21), C code
+channels (63), L limbs (19), H W pixels or cells.
+
+Units are suffixes.  Images are RGB uint8 (H, W, 3).  Pixel (0, 0) is the centre of the top-left
+pixel.  Camera axes: x right, y down, z forward, metres.  An absent joint has score 0: test the
+score, never the coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from xnect.calib.camera import Camera
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a source, with the time of its capture (or its presentation time)."""
+
+    index: int
+    time_s: float
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartialPose:
+    """What the image shows of one person: the result of association."""
+
+    joints_px: np.ndarray  # (18, 2) pixels of the given picture
+    score: np.ndarray  # (18,) 0..1, 0 where the joint was not seen
+    codes: np.ndarray  # (18, 63) 3D encoding at each joint, zeros where not seen; planar x, y, z
+    person_score: float  # 0..1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pose3D:
+    """A complete root-relative pose of one person at reference stature."""
+
+    partial: PartialPose
+    joints_m: np.ndarray  # (21, 3) camera axes, pelvis at the origin, body of REFERENCE_STATURE_M
+    score: np.ndarray  # (21,) 0..1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """One person in one frame: what the product gives."""
+
+    joints2d_px: np.ndarray  # (18, 2) pixels of the given picture
+    joints2d_score: np.ndarray  # (18,) 0 = absent
+    joints3d_m: np.ndarray  # (21, 3) camera space: x right, y down, z forward
+    joints3d_score: np.ndarray  # (21,)
+    track_id: int  # stable over time; 1, 2, ...; 0 for a single picture
+    score: float  # 0..1
+    rotations_quat_wxyz: (
+        np.ndarray
+    )  # (21, 4) of each joint against its parent in BODY; the root's is camera from rest
+    root_m: np.ndarray  # (3,) pelvis in camera space
+    bone_lengths_m: np.ndarray  # (21,) of this identity: bone from BODY.parents[j] to j
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """Everybody in one frame."""
+
+    index: int
+    time_s: float
+    image_hw: tuple[int, int]
+    camera: Camera
+    people: tuple[Person, ...]
+    timings_ms: dict[str, float] = field(default_factory=dict)  # by stage
+
+    def plot(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB copy of `image` with everybody's skeleton drawn in."""
+        from xnect.draw import draw_result
+
+        return draw_result(image, self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write this one frame as a recording (`.npz` and the `.json` beside it)."""
+        from xnect.recording import save_recording
+
+        return save_recording(path, [self])
