@@ -1,0 +1,127 @@
+"""Camera <-> file: JSON of our own, and the YAML that OpenCV's calibration tools write.
+
+JSON (written and read)::
+
+    {"fx": 1280.0, "fy": 1280.0, "cx": 639.5, "cy": 359.5, "width": 1280, "height": 720,
+     "dist": [k1, k2, p1, p2, k3]}
+
+All in pixels of a picture of `width` x `height`; pixel (0, 0) is the centre of the top-left pixel,
+as in OpenCV.  `dist` may be missing.  OpenCV YAML needs `camera_matrix` (3 x 3), `image_width` and
+`image_height`; `distortion_coefficients` may be missing (also known as `K`, `dist_coeffs`, `D`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .camera import Camera
+
+JSON_KEYS = ("fx", "fy", "cx", "cy", "width", "height")
+DIST_SIZES = (0, 4, 5, 8, 12, 14)
+"""How many coefficients OpenCV's model of distortion may have."""
+
+_YAML_NAMES = {
+    "matrix": ("camera_matrix", "cameraMatrix", "K"),
+    "dist": ("distortion_coefficients", "dist_coeffs", "distCoeffs", "D"),
+    "width": ("image_width", "width"),
+    "height": ("image_height", "height"),
+}
+
+
+def load_camera(path: str | Path) -> Camera:
+    """Camera of a JSON or OpenCV YAML file.
+
+    Raises `OSError` when the file cannot be read, `ValueError` with one sentence when it holds no
+    valid camera.
+    """
+    path = Path(path)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    values = _from_json(text, path) if text.lstrip().startswith("{") else _from_yaml(text, path)
+    return _checked(values, path)
+
+
+def save_camera(path: str | Path, camera: Camera) -> Path:
+    """Write the camera as JSON; `load_camera` gives the same camera back."""
+    values = {
+        "fx": camera.fx_px, "fy": camera.fy_px, "cx": camera.cx_px, "cy": camera.cy_px,
+        "width": camera.width_px, "height": camera.height_px, "dist": list(camera.dist),
+        "calibrated": camera.calibrated,
+    }  # fmt: skip
+    path = Path(path)
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def camera_of_fov(fov_rad: float, *, height_px: int, width_px: int) -> Camera:
+    """Camera with a known angle of view along the longer side of the picture."""
+    if not 0 < fov_rad < math.pi:
+        degrees = math.degrees(fov_rad)
+        raise ValueError(f"a field of view must be between 0 and 180 degrees, got {degrees:g}")
+    focal = max(height_px, width_px) / 2 / math.tan(fov_rad / 2)
+    cx, cy = (width_px - 1) / 2, (height_px - 1) / 2
+    return Camera(focal, focal, cx, cy, width_px, height_px)
+
+
+def _from_json(text: str, path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    missing = [key for key in JSON_KEYS if key not in values]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; needed: {', '.join(JSON_KEYS)}")
+    return values
+
+
+def _from_yaml(text: str, path: Path) -> dict[str, Any]:
+    import cv2
+
+    if not text.lstrip().startswith("%YAML"):
+        text = "%YAML:1.0\n---\n" + text  # OpenCV insists on its first line
+    try:
+        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+        nodes = {
+            key: node
+            for key, names in _YAML_NAMES.items()
+            for node in [next((storage[n] for n in names if not storage[n].empty()), None)]
+            if node is not None
+        }
+        matrix = nodes["matrix"].mat()
+        dist = nodes["dist"].mat() if "dist" in nodes else np.zeros(0)
+        width, height = nodes["width"].real(), nodes["height"].real()
+    except (cv2.error, KeyError, SystemError):
+        matrix = None
+    if matrix is None or matrix.shape != (3, 3):
+        raise ValueError(
+            f"{path} is neither a JSON nor an OpenCV YAML camera: needed are {', '.join(JSON_KEYS)}"
+            ", or camera_matrix, image_width and image_height"
+        )
+    return {
+        "fx": matrix[0, 0], "fy": matrix[1, 1], "cx": matrix[0, 2], "cy": matrix[1, 2],
+        "width": width, "height": height, "dist": [] if dist is None else dist.ravel().tolist(),
+    }  # fmt: skip
+
+
+def _checked(values: dict[str, Any], path: Path) -> Camera:
+    """The camera, or one sentence about the first value that cannot be."""
+    try:
+        fx, fy, cx, cy, width, height = (float(values[key]) for key in JSON_KEYS)
+        dist = tuple(float(value) for value in values.get("dist") or ())
+    except (TypeError, ValueError):
+        raise ValueError(f"{path} holds something that is not a number") from None
+    if not np.isfinite([fx, fy, cx, cy, width, height, *dist]).all():
+        raise ValueError(f"{path} holds a value that is not finite")
+    if min(fx, fy) <= 0 or min(width, height) < 1:
+        raise ValueError(
+            f"{path}: fx, fy, width and height must be positive, "
+            f"got {fx:g}, {fy:g}, {width:g}, {height:g}"
+        )
+    if len(dist) not in DIST_SIZES:
+        raise ValueError(f"{path}: dist must have 0, 4, 5, 8, 12 or 14 numbers, got {len(dist)}")
+    calibrated = bool(values.get("calibrated", True))
+    return Camera(fx, fy, cx, cy, round(width), round(height), dist, calibrated)
