@@ -1,0 +1,301 @@
+"""From the network's maps to people: which joints belong together.
+
+The limbs of everybody are sorted by how well they fit, and the best are accepted first; joints
+that hang together are one person (a greedy parse after Cao et al. 2017, but over all limbs at
+once, so that fragments grow together in any order).  Three steps mend what the greedy parse
+leaves: a joint where two people's peaks have melted into one is given to both, fragments that no
+visible limb connects (a hidden neck) are joined where a body could do so, and a second copy of a
+person on the same joints is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xnect.detect import Links, Peaks, codes_at, find_peaks, score_links
+from xnect.errors import BadInput
+from xnect.skeleton import BODY, J3D, JOINTS2D, LIMBS
+from xnect.types import PartialPose
+
+
+@dataclass(frozen=True)
+class AssociateOptions:
+    """When a peak is a joint, a link is a limb, and a group of joints is a person."""
+
+    peak_at_least: float = 0.10  # heatmap value; low, since a limb must confirm the joint
+    most_peaks: int = 32  # per joint; 20 people and room for errors
+    along_at_least: float = 0.05  # of one sample; the field is about 0 beside limbs
+    support_at_least: float = 0.7  # share of samples along a limb; hands and legs cross it
+    link_at_least: float = 0.15  # mean field along the limb: the field is weak where unsure
+    short_cells: float = 2.0  # a limb shorter than this has too few cells to show a direction
+    short_fit: float = 0.3  # what a link of length 0 scores: near joints mostly belong together
+    share_at_least: float = 0.35  # fit of the links that give one joint to two people
+    join_within: float = 1.3  # of the resting distance: fragments that may be one body
+    same_within_m: float = 0.12  # on the body: nearer joints are one joint, seen twice
+    sharers_own_at_least: int = 4  # joints of its own that a person has who borrows one
+    joints_at_least: int = 3  # a person; fewer are mostly noise
+    best_at_least: float = 0.25  # heatmap value of the person's surest joint
+    score_at_least: float = 0.05  # person_score
+
+
+def find_people(
+    heatmaps: np.ndarray,
+    affinities: np.ndarray,
+    codes: np.ndarray | None,
+    image_from_cell: np.ndarray,
+    options: AssociateOptions = AssociateOptions(),
+) -> list[PartialPose]:
+    """(18, h, w), (19, 2, h, w), (63, h, w) or None -> everybody that the maps show, best first.
+
+    Args:
+        heatmaps: probability of each joint.
+        affinities: unit vectors along the limbs of `LIMBS`, x then y.
+        codes: 3D encoding, planar x, y, z; None gives zeros.
+        image_from_cell: (2, 3), pixel of the picture = A @ [cell_x, cell_y, 1].
+        options: thresholds.
+
+    Raises:
+        BadInput: maps that do not have these shapes.
+    """
+    _check(heatmaps, affinities, codes)
+    peaks = find_peaks(heatmaps, threshold=options.peak_at_least, most=options.most_peaks)
+    links = score_links(peaks, affinities, along_at_least=options.along_at_least)
+    rows = group_peaks(peaks, links, options)
+    found = rows >= 0
+    joints_px = peaks.xy @ image_from_cell[:, :2].T + image_from_cell[:, 2]
+    at_peaks = codes_at(codes, peaks)
+    people = [
+        PartialPose(
+            np.where(seen[:, None], joints_px[row], 0.0).astype(np.float32),
+            np.where(seen, peaks.score[row], 0.0).astype(np.float32),
+            np.where(seen[:, None], at_peaks[row], 0.0).astype(np.float32),
+            person_score(peaks.score[row] * seen),
+        )
+        for row, seen in zip(rows, found, strict=True)
+    ]
+    people = [p for p in people if p.person_score >= options.score_at_least]
+    return sorted(people, key=lambda p: -p.person_score)
+
+
+def _check(heatmaps: np.ndarray, affinities: np.ndarray, codes: np.ndarray | None) -> None:
+    hw = heatmaps.shape[1:]
+    right = {"heatmaps": (18, *hw), "affinities": (19, 2, *hw), "codes": (63, *hw)}
+    given = {"heatmaps": heatmaps, "affinities": affinities, "codes": codes}
+    for name, array in given.items():
+        if array is not None and (array.shape != right[name] or len(hw) != 2):
+            raise BadInput(f"{name} have the shape {array.shape}; right would be {right[name]}")
+
+
+def person_score(joint_score: np.ndarray) -> float:
+    """(18,) with 0 for absent -> 0..1: mean over all 18, so that complete people come first."""
+    return float(joint_score.mean())
+
+
+def group_peaks(peaks: Peaks, links: Links, options: AssociateOptions) -> np.ndarray:
+    """Peaks and possible limbs -> (P, 18) peak number of each person's joints, -1 where absent."""
+    fit = link_fit(links, options)
+    near = np.minimum(links.length / options.short_cells, 1)
+    good = (fit >= options.link_at_least) & (links.support >= options.support_at_least * near)
+    order = np.nonzero(good)[0]
+    order = order[np.argsort(-fit[order], kind="stable")]
+    limb, a, b = (part[order].tolist() for part in (links.limb, links.a, links.b))
+    owner, refused = _grow(peaks, limb, a, b)
+    rows = np.full((len(owner), len(JOINTS2D)), -1)
+    rows[owner, peaks.joint] = np.arange(len(owner))
+    groups = _Groups(peaks, rows, owner, (rows >= 0).sum(1))
+    _heal(groups, [(a[k], b[k]) for k in refused], options)
+    sure = [(a[k], b[k]) for k in refused if fit[order[k]] >= options.share_at_least]
+    _share(groups, sure, options)
+    _join(groups, options)
+    return _keep(groups, options)
+
+
+def link_fit(links: Links, options: AssociateOptions) -> np.ndarray:
+    """(M,) how well each link fits: its mean field, and less of it the shorter it is."""
+    long = np.minimum(links.length / options.short_cells, 1)
+    return long * links.along + (1 - long) * options.short_fit
+
+
+def _grow(
+    peaks: Peaks, limb: list[int], a: list[int], b: list[int]
+) -> tuple[np.ndarray, list[int]]:
+    """Links, best first -> (N,) number of the group of each peak, and the links refused.
+
+    A link is accepted when neither end has that limb already and the groups share no joint.
+    """
+    count = len(peaks.joint)
+    group = list(range(count))
+    members = [[i] for i in range(count)]
+    joints = [1 << j for j in peaks.joint.tolist()]
+    used: set[tuple[int, int]] = set()
+    refused = []
+    for k, (one, i, j) in enumerate(zip(limb, a, b, strict=True)):
+        left, right = group[i], group[j]
+        if left == right:
+            continue
+        if (one, i) in used or (one, j) in used or joints[left] & joints[right]:
+            refused.append(k)
+            continue
+        used.update(((one, i), (one, j)))
+        if len(members[left]) < len(members[right]):
+            left, right = right, left
+        joints[left] |= joints[right]
+        members[left] += members[right]
+        for peak in members[right]:
+            group[peak] = left
+    return np.array(group, np.intp), refused
+
+
+@dataclass(slots=True)
+class _Groups:
+    """The groups of peaks while they are mended: one row per group, -1 where a joint is absent."""
+
+    peaks: Peaks
+    rows: np.ndarray  # (G, 18) peak numbers
+    owner: np.ndarray  # (N,) row of the group that each peak belongs to
+    own: np.ndarray  # (G,) how many joints are not borrowed from another group
+
+    def merge(self, into: int, other: int) -> None:
+        """Give one row's peaks to another row; where both have a joint the surer peak stays."""
+        one, two = self.rows[into], self.rows[other]
+        score = self.peaks.score
+        self.rows[into] = np.where((one < 0) | ((two >= 0) & (score[two] > score[one])), two, one)
+        self.rows[other] = -1
+        self.owner[self.owner == other] = into
+        self.own[into] = min(self.own[into] + self.own[other], (self.rows[into] >= 0).sum())
+        self.own[other] = 0
+
+    def cells_per_m(self, *rows: int) -> float:
+        """Size of the body in the picture: that of the limb that is foreshortened least."""
+        size = 0.0
+        for row in rows:
+            seen = self.rows[row] >= 0
+            xy = self.peaks.xy[self.rows[row]]
+            both = seen[_LONG_LIMBS].all(1)
+            if both.any():
+                way = xy[_LONG_LIMBS[both, 0]] - xy[_LONG_LIMBS[both, 1]]
+                ratio = np.hypot(way[:, 0], way[:, 1]) / _LONG_LENGTHS_M[both]
+                size = max(size, float(ratio.max()))
+        return size
+
+
+def _heal(groups: _Groups, refused: list[tuple[int, int]], options: AssociateOptions) -> None:
+    """Merge two groups that a limb connects and whose common joints are one joint seen twice."""
+    for a, b in refused:
+        one, two = int(groups.owner[a]), int(groups.owner[b])
+        if one == two:
+            continue
+        both = (groups.rows[one] >= 0) & (groups.rows[two] >= 0)
+        way = groups.peaks.xy[groups.rows[one, both]] - groups.peaks.xy[groups.rows[two, both]]
+        within = options.same_within_m * groups.cells_per_m(one, two)
+        if (np.hypot(way[:, 0], way[:, 1]) <= within).all():
+            groups.merge(one, two)
+
+
+def _share(groups: _Groups, sure: list[tuple[int, int]], options: AssociateOptions) -> None:
+    """Give a joint that another group owns to groups that a limb connects with it as well.
+
+    Where two people's joints coincide in the picture there is one peak.  The greedy parse gives
+    it to one of them and the other falls apart there, so its parts are joined again as well.
+    """
+    joint = groups.peaks.joint
+    wanted: dict[int, list[int]] = {}
+    for a, b in sure:
+        for peak, other in ((a, b), (b, a)):
+            if groups.owner[a] != groups.owner[b]:
+                wanted.setdefault(peak, []).append(other)
+    for peak, others in wanted.items():
+        takers: list[int] = []
+        filled = np.zeros(len(JOINTS2D), bool)
+        filled[joint[peak]] = True
+        for row in dict.fromkeys(int(groups.owner[other]) for other in others):
+            seen = groups.rows[row] >= 0
+            if row != groups.owner[peak] and not (seen & filled).any():
+                filled |= seen
+                takers.append(row)
+        if sum(int(groups.own[row]) for row in takers) >= options.sharers_own_at_least:
+            for row in takers[1:]:
+                groups.merge(takers[0], row)
+            groups.rows[takers[0], joint[peak]] = peak
+
+
+def _join(groups: _Groups, options: AssociateOptions) -> None:
+    """Merge groups without a common joint that would make one body of plausible proportions."""
+    rows = np.nonzero(groups.own >= 2)[0]
+    seen = (groups.rows[rows] >= 0).astype(int)
+    ones, twos = np.nonzero(np.triu(seen @ seen.T == 0, 1))
+    pairs = [
+        (_distance(groups, one, two), one, two)
+        for one, two in zip(rows[ones].tolist(), rows[twos].tolist(), strict=True)
+    ]
+    into = {row: row for row in rows.tolist()}
+    for cost, one, two in sorted(pairs):
+        left, right = into[one], into[two]
+        if cost > options.join_within:
+            break
+        if left != right and _distance(groups, left, right) <= options.join_within:
+            groups.merge(left, right)
+            into = {row: left if now == right else now for row, now in into.items()}
+
+
+def _distance(groups: _Groups, one: int, two: int) -> float:
+    """How far apart two groups are, in resting distances of the body; inf if they cannot be one."""
+    left, right = groups.rows[one], groups.rows[two]
+    if ((left >= 0) & (right >= 0)).any():
+        return np.inf
+    sizes = groups.cells_per_m(one), groups.cells_per_m(two)
+    if min(sizes) <= 0 or max(sizes) > 2.5 * min(sizes):
+        return np.inf
+    xy = groups.peaks.xy
+    bridged = (left[_BRIDGES[:, 0]] >= 0) & (right[_BRIDGES[:, 1]] >= 0)
+    if not bridged.any():
+        return np.inf
+    a, b = _BRIDGES[bridged].T
+    way = xy[left[a]] - xy[right[b]]
+    apart = np.hypot(way[:, 0], way[:, 1]) / (_REST_M[a, b] * max(sizes) + 0.5)
+    return float(apart.max())
+
+
+def _keep(groups: _Groups, options: AssociateOptions) -> np.ndarray:
+    """(P, 18): the groups that are people, best first, without those that repeat a better one."""
+    score = np.where(groups.rows >= 0, groups.peaks.score[groups.rows], 0)  # (G, 18)
+    person = groups.own >= options.joints_at_least
+    person &= score.max(1, initial=0) >= options.best_at_least
+    rows = np.nonzero(person)[0]
+    rows = rows[np.argsort(-score[rows].sum(1), kind="stable")]
+    people = groups.rows[rows]
+    seen = people >= 0
+    xy = groups.peaks.xy[people]  # (P, 18, 2)
+    within = [options.same_within_m * groups.cells_per_m(row) for row in rows.tolist()]
+    apart = np.linalg.norm(xy[:, None] - xy, axis=-1)  # (P, P, 18), of the row from the column
+    same = (apart <= np.array(within)[None, :, None]) & seen[:, None] & seen
+    copy = np.tril(same.sum(2) > 0.6 * seen.sum(1)[:, None], -1).any(1)
+    return people[~copy]
+
+
+def _rest_m() -> np.ndarray:
+    """(18, 18) m between the joints of the body at rest; the face is a rough sketch."""
+    place = np.zeros((len(BODY.names), 3))
+    for j in BODY.order[1:]:
+        place[j] = place[BODY.parents[j]] + BODY.offsets_m[j]
+    head = place[J3D["head"]]
+    face = {"nose": (0, -0.02, 0.11), "eye": (0.032, 0.02, 0.09), "ear": (0.075, 0, 0)}
+    rest = []
+    for name in JOINTS2D:
+        side, _, part = name.rpartition("_")
+        if part in face:
+            rest.append(head + face[part] * np.array([1 if side == "left" else -1, 1, 1]))
+        else:
+            rest.append(place[J3D[name]])
+    way = np.array(rest)[:, None] - np.array(rest)
+    return np.linalg.norm(way, axis=-1)
+
+
+_REST_M = _rest_m()
+_LONG_LIMBS = np.array([(a, b) for a, b in LIMBS if max(a, b) < 14])  # not those of the face
+_LONG_LENGTHS_M = _REST_M[_LONG_LIMBS[:, 0], _LONG_LIMBS[:, 1]]
+_SIDES = [(2, 5), (8, 11), (2, 8), (5, 11), (1, 8), (1, 11), (0, 1)]
+_BRIDGES = np.array(_SIDES + [(b, a) for a, b in _SIDES])
+"""Pairs of joints by which fragments are joined: the torso's sides, neck and nose."""
