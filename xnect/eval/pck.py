@@ -1,0 +1,161 @@
+"""PCK on Leeds Sports Pose Extended: the share of joints that lie where they were labelled.
+
+A joint is right within 0.2 torso lengths.  The torso is the distance of the left shoulder from the
+right hip (right shoulder and left hip where one of those is not labelled; pictures with neither
+are left out and counted).  Twelve joints count: head_top is not predicted, and LSP's neck is
+another point than the middle of the shoulders.  One person is labelled per picture: the found
+person is the one whose joints' box, padded like the labelled box, overlaps that box most (IoU);
+the labelled joints play no part in the choice.  Joints that were not found are wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from xnect.errors import CannotOpenSource
+from xnect.eval.predictions import People2d, Predict, people2d, rows_of_table
+from xnect.skeleton import J2D, LSP14
+
+WITHIN_TORSOS = 0.2
+JOINTS = LSP14[:12]
+"""Those that are predicted and labelled at the same place: all but neck and head_top."""
+
+PADDING = 0.12
+"""Of the longer side, as the labelled boxes were made."""
+
+_FROM_18 = [J2D[name] for name in JOINTS]
+
+
+@dataclass(frozen=True)
+class PckReport:
+    """Shares 0..1 at 0.2 torso lengths."""
+
+    mean: float  # of the twelve joints' shares
+    pooled: float  # of all labelled joints together
+    by_joint: dict[str, float]
+    found: float  # share of the labelled people with any overlapping skeleton
+    pictures: int
+    without_torso: int  # pictures left out
+    joints: int  # labelled joints that counted
+
+    def table(self) -> str:
+        """Markdown, left and right together."""
+        parts = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        sides = [[self.by_joint[f"{s}_{p}"] for s in ("left", "right")] for p in parts]
+        cells = [f"{100 * np.mean(values):.1f}" for values in ([self.mean], [self.pooled], *sides)]
+        cells += [f"{100 * self.found:.1f}", str(self.pictures)]
+        columns = ["mean of 12", "pooled", *parts, "person found", "pictures"]
+        return rows_of_table(columns, [cells])
+
+
+def evaluate_lspet(predict: Predict, root: Path, split: str = "dev") -> dict[str, PckReport]:
+    """`predict` on every picture of a split -> reports of `all` and of `without_suspect` labels."""
+    rows = list(_rows(predict, root, split))
+    sure = [row for row, suspect in rows if not suspect]
+    return {"all": report([row for row, _ in rows]), "without_suspect": report(sure)}
+
+
+def correct_joints(
+    people: People2d, keypoints: np.ndarray, box_xywh: Sequence[float]
+) -> np.ndarray | None:
+    """(14, 3) labels and box -> (12,) 1 right, 0 wrong, nan not labelled; None without torso.
+
+    A thirteenth number, 1 or 0, says whether there is a person at all.
+    """
+    torso_px = _torso_px(keypoints)
+    if torso_px is None:
+        return None
+    right = np.zeros(len(JOINTS) + 1)
+    best = _best(people, np.array(box_xywh))
+    if best is not None:
+        way = people.joints_px[best, _FROM_18] - keypoints[:12, :2]
+        near = np.hypot(way[:, 0], way[:, 1]) <= WITHIN_TORSOS * torso_px
+        right[:12] = near & (people.score[best, _FROM_18] > 0)
+        right[12] = 1
+    right[:12][keypoints[:12, 2] == 0] = np.nan
+    return right
+
+
+def report(rows: Sequence[np.ndarray | None]) -> PckReport:
+    """What `correct_joints` gave for each picture -> shares."""
+    counted = [row for row in rows if row is not None]
+    table = np.array(counted).reshape(-1, len(JOINTS) + 1)
+    right, labelled = np.nansum(table[:, :12], 0), np.isfinite(table[:, :12]).sum(0)
+    share = right / np.maximum(labelled, 1)
+    return PckReport(
+        mean=float(share.mean()),
+        pooled=float(right.sum() / max(labelled.sum(), 1)),
+        by_joint={name: float(s) for name, s in zip(JOINTS, share, strict=True)},
+        found=float(table[:, 12].mean()) if len(table) else 0.0,
+        pictures=len(counted),
+        without_torso=len(rows) - len(counted),
+        joints=int(labelled.sum()),
+    )
+
+
+def _torso_px(keypoints: np.ndarray) -> float | None:
+    for one, two in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")):
+        a, b = keypoints[LSP14.index(one)], keypoints[LSP14.index(two)]
+        if a[2] > 0 and b[2] > 0:
+            return float(np.hypot(*(a - b)[:2]))
+    return None
+
+
+def _best(people: People2d, box_xywh: np.ndarray) -> int | None:
+    """The person whose padded box of joints overlaps the labelled box most; None without any."""
+    box = np.concatenate([box_xywh[:2], box_xywh[:2] + box_xywh[2:]])
+    best, most = None, 0.0
+    for p, (joints, score) in enumerate(zip(people.joints_px, people.score, strict=True)):
+        seen = joints[score > 0]
+        if not len(seen):
+            continue
+        low, high = seen.min(0), seen.max(0)
+        pad = PADDING * (high - low).max()
+        low, high = low - pad, high + pad
+        inside = np.prod(np.maximum(np.minimum(high, box[2:]) - np.maximum(low, box[:2]), 0))
+        union = np.prod(high - low) + np.prod(box_xywh[2:]) - inside
+        if inside / union > most:
+            best, most = p, float(inside / union)
+    return best
+
+
+def _rows(predict: Predict, root: Path, split: str) -> Iterator[tuple[np.ndarray | None, bool]]:
+    for image, annotation in pictures(root, split):
+        keypoints = np.array(annotation["keypoints"], np.float64).reshape(14, 3)
+        people = people2d(predict(image))
+        yield correct_joints(people, keypoints, annotation["bbox"]), bool(annotation["suspect"])
+
+
+def pictures(root: Path, split: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """(H, W, 3) RGB and annotation of each picture of a split.
+
+    Raises:
+        CannotOpenSource: the labels or a picture cannot be read.
+    """
+    try:
+        data = json.loads((root / f"{split}.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CannotOpenSource(f"cannot read {root / split}.json: {error}") from error
+    records = {record["id"]: record for record in data["images"]}
+    tars: dict[str, tarfile.TarFile] = {}
+    with contextlib.ExitStack() as opened:
+        for annotation in data["annotations"]:
+            record = records[annotation["image_id"]]
+            name = record["tar"]
+            if name not in tars:
+                tars[name] = opened.enter_context(tarfile.open(root / name))
+            file = tars[name].extractfile(record["file_name"])
+            raw = np.frombuffer(file.read() if file else b"", np.uint8)
+            image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if len(raw) else None
+            if image is None:
+                raise CannotOpenSource(f"cannot decode {record['file_name']} of {root / name}")
+            yield np.ascontiguousarray(image[..., ::-1]), annotation
