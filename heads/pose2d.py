@@ -1,0 +1,93 @@
+"""The 2D branch of Stage I: joint heatmaps and part affinity fields (spec 2.2; Cao et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Pose2dMaps(NamedTuple):
+    """Maps of the 2D branch at stride 8."""
+
+    heatmaps: Tensor  # (B, J, h, w) logits
+    affinities: Tensor  # (B, L, 2, h, w) x and y of the unit vector along each limb
+    features: Tensor  # (B, C, h, w) what the 3D branch reads as well
+
+
+@dataclass(frozen=True)
+class BranchWidths:
+    """Channels of one branch, in the order in which they are passed through."""
+
+    reduce: int
+    up: int
+    mid: int
+    last: int
+    lateral: int = 0  # channels taken over from the stride-8 features; 0: none, as in the paper
+    groups: int = 4  # of the transposed convolution and of the 3x3 before the last
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, groups: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, 1, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Upsample(nn.Module):
+    """Features at strides 16 and 8 -> (B, up + lateral, h, w) at stride 8.
+
+    1x1 and a transposed 4x4 convolution as in the paper; the lateral path is ours: it keeps the
+    positions of small people.
+    """
+
+    def __init__(self, in_channels: int, fine_channels: int, widths: BranchWidths) -> None:
+        super().__init__()
+        self.reduce = conv(in_channels, widths.reduce, 1)
+        self.up = nn.Sequential(
+            nn.ConvTranspose2d(widths.reduce, widths.up, 4, 2, 1, groups=widths.groups, bias=False),
+            nn.BatchNorm2d(widths.up),
+            nn.ReLU(inplace=True),
+        )
+        self.lateral = conv(fine_channels, widths.lateral, 1) if widths.lateral else None
+        self.out_channels = widths.up + widths.lateral
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """(B, C, h/2, w/2), (B, C', h, w) -> (B, up + lateral, h, w)."""
+        x = self.up(self.reduce(coarse))
+        return x if self.lateral is None else torch.cat([x, self.lateral(fine)], 1)
+
+
+class Pose2dHead(nn.Module):
+    """Features at strides 16 and 8 -> heatmap logits and limb affinities at stride 8."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        fine_channels: int,
+        *,
+        widths: BranchWidths,
+        num_joints: int,
+        num_limbs: int,
+    ) -> None:
+        super().__init__()
+        self.num_joints = num_joints
+        self.upsample = Upsample(in_channels, fine_channels, widths)
+        self.mid = conv(self.upsample.out_channels, widths.mid, 3)
+        self.last = conv(widths.mid, widths.last, 3, widths.groups)
+        self.out = nn.Conv2d(widths.last, num_joints + 2 * num_limbs, 3, padding=1)
+        nn.init.normal_(self.out.weight, std=0.01)
+        nn.init.zeros_(self.out.bias)
+        # Nearly every cell is empty: start there, else the first steps only learn emptiness.
+        nn.init.constant_(self.out.bias[:num_joints], -4.0)
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Pose2dMaps:
+        """(B, C, h/2, w/2), (B, C', h, w) -> maps at (h, w)."""
+        features = self.mid(self.upsample(coarse, fine))
+        maps = self.out(self.last(features))
+        affinities = maps[:, self.num_joints :].unflatten(1, (-1, 2))
+        return Pose2dMaps(maps[:, : self.num_joints], affinities, features)

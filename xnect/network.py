@@ -1,0 +1,108 @@
+"""Stage I: one picture -> heatmaps, limb affinities and 3D codes for everybody in it (spec 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from xnect.backbones import SelecSLS, selecsls42, selecsls60
+from xnect.errors import UnknownName
+from xnect.heads.pose2d import BranchWidths, Pose2dHead
+from xnect.heads.pose3d import Pose3dHead
+from xnect.skeleton import JOINTS2D, JOINTS3D, LIMBS
+
+STRIDE = 8
+"""Pixels of the network's input per cell of its maps."""
+
+MULTIPLE = 16
+"""Input sizes must be multiples of this."""
+
+
+class Maps(NamedTuple):
+    """What Stage I predicts, at stride 8."""
+
+    heatmaps: Tensor  # (B, J, h, w) logits
+    affinities: Tensor  # (B, L, 2, h, w)
+    codes: Tensor  # (B, 3K, h, w)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One network as data."""
+
+    backbone: str
+    width: float
+    paper_groups: bool
+    pose2d: BranchWidths
+    pose3d: BranchWidths
+    input_hw: tuple[int, int]  # nominal; other aspect ratios keep about this area
+
+
+PRESETS = {
+    "m": Preset(  # the deployed network of the paper, spec 2.2, ungrouped core
+        "selecsls60",
+        1.0,
+        False,
+        BranchWidths(256, 192, 128, 96),
+        BranchWidths(256, 192, 160, 128),
+        (320, 512),
+    ),
+    "s": Preset(  # trains on two CPU cores in hours
+        "selecsls42",
+        0.5,
+        False,
+        BranchWidths(96, 64, 96, 64, lateral=48, groups=2),
+        BranchWidths(96, 48, 64, 64, lateral=0, groups=2),
+        (320, 512),
+    ),
+}
+
+
+class Network(nn.Module):
+    """Normalised images (B, 3, H, W), multiples of 16 -> `Maps` at stride 8."""
+
+    def __init__(self, backbone: SelecSLS, pose2d: Pose2dHead, pose3d: Pose3dHead) -> None:
+        super().__init__()
+        self.backbone, self.pose2d, self.pose3d = backbone, pose2d, pose3d
+
+    def forward(self, images: Tensor) -> Maps:
+        """(B, 3, H, W) -> heatmap logits, affinities, codes at (H / 8, W / 8)."""
+        *_, fine, coarse = self.backbone(images)
+        seen = self.pose2d(coarse, fine)
+        codes = self.pose3d(coarse, fine, seen.features)
+        return Maps(seen.heatmaps, seen.affinities, codes)
+
+
+def build_network(preset: str) -> Network:
+    """The network of a preset with fresh weights; raises `UnknownName` with the known ones."""
+    if preset not in PRESETS:
+        raise UnknownName("preset", preset, sorted(PRESETS))
+    p = PRESETS[preset]
+    if p.backbone == "selecsls60":
+        backbone = selecsls60(p.width, paper_groups=p.paper_groups)
+    else:
+        backbone = selecsls42(p.width)
+    *_, fine, coarse = backbone.channels
+    return Network(
+        backbone,
+        Pose2dHead(coarse, fine, widths=p.pose2d, num_joints=len(JOINTS2D), num_limbs=len(LIMBS)),
+        Pose3dHead(coarse, fine, p.pose2d.mid, widths=p.pose3d, num_codes=3 * len(JOINTS3D)),
+    )
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def no_maps(batch: int, height: int, width: int) -> Maps:
+    """Maps of an empty scene, for warming up and tests."""
+    h, w = height // STRIDE, width // STRIDE
+    return Maps(
+        torch.full((batch, len(JOINTS2D), h, w), -10.0),
+        torch.zeros(batch, len(LIMBS), 2, h, w),
+        torch.zeros(batch, 3 * len(JOINTS3D), h, w),
+    )

@@ -1,0 +1,1 @@
+"""One reader per data set; each is a function from a folder to an iterable of `Sample`."""

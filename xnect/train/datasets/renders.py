@@ -1,0 +1,93 @@
+"""Renders of synthetic people, as `xnect.synth` writes them -> `Sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from xnect.skeleton import J2D, J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, chain_m
+from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample
+
+__all__ = ["joints18_from_raw", "joints21_from_raw", "renders"]
+
+RAW29 = ("pelvis", "spine", "neck", "head_top", "nose", "left_eye", "right_eye", "left_ear",
+         "right_ear") + tuple(
+    f"{s}_{p}" for s in ("left", "right") for p in (
+        "shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "heel", "big_toe",
+        "small_toe"))  # fmt: skip
+_R = {name: i for i, name in enumerate(RAW29)}
+_PARENT2D = (1, -1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 1, 11, 12, 0, 0, 14, 15)
+
+
+def joints21_from_raw(raw_m: np.ndarray) -> np.ndarray:
+    """(P, 29, 3) labels of the renderer -> (P, 21, 3) in the order of `JOINTS3D`, same unit."""
+    out = np.zeros((len(raw_m), len(JOINTS3D), 3))
+    for name, j in J3D.items():
+        if name in _R and not name.endswith("hand"):
+            out[:, j] = raw_m[:, _R[name]]
+    out[:, J3D["pelvis"]] = raw_m[:, [_R["left_hip"], _R["right_hip"]]].mean(1)
+    out[:, J3D["head"]] = raw_m[:, [_R["left_ear"], _R["right_ear"]]].mean(1)
+    for side in ("left", "right"):
+        wrist, hand = raw_m[:, _R[f"{side}_wrist"]], raw_m[:, _R[f"{side}_hand"]]
+        out[:, J3D[f"{side}_hand"]] = wrist + 2.6 * (hand - wrist)  # the label is 3 cm away
+        out[:, J3D[f"{side}_foot"]] = raw_m[:, _R[f"{side}_big_toe"]]
+    return out
+
+
+def joints18_from_raw(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(P, 29, 2) px with centres at +0.5, (P, 29) 2 / 1 / 0 -> (P, 18, 2) px, (P, 18) state.
+
+    A hidden joint is located only when its parent is seen (XNect: "themselves visible or their
+    kinematic parents visible"); else it is unknown.
+    """
+    index = [_R[n] if n != "neck" else 0 for n in JOINTS2D]
+    joints, state = pixels[:, index] - 0.5, seen[:, index].astype(np.int8)
+    shoulders = [_R["left_shoulder"], _R["right_shoulder"]]
+    joints[:, J2D["neck"]] = pixels[:, shoulders].mean(1) - 0.5
+    neck = np.maximum(seen[:, shoulders].max(1), seen[:, _R["neck"]])
+    state[:, J2D["neck"]] = np.where(seen[:, shoulders].min(1) == 0, ABSENT, neck)
+    parents = np.array(_PARENT2D)
+    parent_seen = state[:, np.maximum(parents, 0)] == SEEN
+    lost = (state == HIDDEN) & ~parent_seen
+    lost[:, J2D["neck"]] = False
+    return joints, np.where(lost, UNKNOWN, state).astype(np.int8)
+
+
+def renders(path: Path, *, min_visible: int = 3) -> Iterator[Sample]:
+    """Every picture of one shard of the generator.
+
+    People of whom fewer than `min_visible` joints are seen become ignore boxes.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        data = {name: file[name] for name in file.files}
+    jpeg = np.concatenate([[0], np.cumsum(data["jpeg_len"])])
+    mask = np.concatenate([[0], np.cumsum(data["mask_len"])])
+    for i in range(len(data["jpeg_len"])):
+        bgr = cv2.imdecode(data["jpeg"][jpeg[i] : jpeg[i + 1]], cv2.IMREAD_COLOR)
+        owner = cv2.imdecode(data["mask"][mask[i] : mask[i + 1]], cv2.IMREAD_UNCHANGED)
+        rows = slice(data["person_offset"][i], data["person_offset"][i + 1])
+        pixels, seen = data["joints_px"][rows].astype(np.float64), data["vis"][rows]
+        camera_m = joints21_from_raw(data["joints_cam_m"][rows].astype(np.float64))
+        joints, state = joints18_from_raw(pixels, seen)
+        height, width = owner.shape
+        low = np.maximum(pixels.min(1) - 8, 0)
+        high = np.minimum(pixels.max(1) + 8, [width, height])
+        boxes = np.concatenate([low, high], 1)
+        good = (state == SEEN).sum(1) >= min_visible
+        inside = (high > low).all(1)
+        size = REFERENCE_CHAIN_M / np.maximum(chain_m(camera_m), 1e-3)
+        yield Sample(
+            image=bgr[..., ::-1],
+            joints_px=joints[good],
+            state=state[good],
+            boxes_xyxy=boxes[good],
+            joints3d_m=(camera_m * size[:, None, None])[good],
+            joints3d_weight=np.ones((int(good.sum()), len(JOINTS3D))),
+            depth_m=camera_m[good, J3D["pelvis"], 2],
+            ignore_xyxy=boxes[~good & inside],
+            outside_weight=1.0,
+            owner=owner,
+        )

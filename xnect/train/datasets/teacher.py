@@ -1,0 +1,80 @@
+"""Weak 3D and face labels that a teacher network guessed on real pictures (data pack teacher3d)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xnect.skeleton import J2D, J3D, REFERENCE_CHAIN_M, chain_m
+
+MIN_AGREEMENT = 0.8
+"""Share of the human-labelled joints that the teacher must have within 0.2 torso sizes."""
+
+_FACE = {"nose": 0, "right_eye": 5, "left_eye": 2, "right_ear": 8, "left_ear": 7}
+_SAME = {
+    "right_shoulder": 12, "right_elbow": 14, "right_wrist": 16, "left_shoulder": 11,
+    "left_elbow": 13, "left_wrist": 15, "right_hip": 24, "right_knee": 26, "right_ankle": 28,
+    "left_hip": 23, "left_knee": 25, "left_ankle": 27, "right_foot": 32, "left_foot": 31,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teacher:
+    """What the teacher says of one labelled person."""
+
+    face_px: np.ndarray  # (18, 2), filled at nose, eyes, ears
+    face_seen: np.ndarray  # (18,) bool
+    joints3d_m: np.ndarray  # (21, 3) camera axes, reference size
+    joints3d_weight: np.ndarray  # (21,) 0..1
+
+
+def joints21_from_blazepose(world_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(33, 3) BlazePose m -> (21, 3) m at reference size, (21,) weight; head_top is not known.
+
+    Spine and neck are placed on the line from the hips to the shoulders as on our body.
+    """
+    joints, weight = np.zeros((21, 3)), np.zeros(21)
+    for name, source in _SAME.items():
+        joints[J3D[name]], weight[J3D[name]] = world_m[source], 1
+    shoulders, hips = world_m[[11, 12]].mean(0), world_m[[23, 24]].mean(0)
+    up = shoulders - hips
+    joints[J3D["pelvis"]] = hips
+    joints[J3D["spine"]] = hips + 0.80 * up
+    joints[J3D["neck"]] = hips + 1.18 * up
+    joints[J3D["head"]] = world_m[[7, 8]].mean(0)
+    joints[J3D["left_hand"]] = world_m[[17, 19]].mean(0)
+    joints[J3D["right_hand"]] = world_m[[18, 20]].mean(0)
+    for name, value in (
+        ("pelvis", 1), ("spine", 0.5), ("neck", 0.5), ("head", 0.5),
+        ("left_hand", 0.5), ("right_hand", 0.5),
+    ):  # fmt: skip
+        weight[J3D[name]] = value
+    size = chain_m(joints)
+    return joints * (REFERENCE_CHAIN_M / max(float(size), 1e-3)), weight
+
+
+def read_teacher(path: Path) -> dict[int, Teacher]:
+    """Annotation id -> `Teacher`, for the people on whom it agrees with the human labels."""
+    found: dict[int, Teacher] = {}
+    with np.load(path, allow_pickle=False) as file:
+        data = {name: file[name] for name in file.files}
+    for i in np.flatnonzero(data["agreement"] >= MIN_AGREEMENT):
+        face, seen = np.zeros((18, 2)), np.zeros(18, bool)
+        for name, source in _FACE.items():
+            face[J2D[name]] = data["landmarks_px"][i, source]
+            seen[J2D[name]] = data["visibility"][i, source] > 0.6
+        joints, weight = joints21_from_blazepose(data["world_m"][i].astype(np.float64))
+        visible = np.ones(21)
+        for name, source in _SAME.items():
+            visible[J3D[name]] = data["visibility"][i, source] > 0.5
+        found[int(data["annotation_id"][i])] = Teacher(face, seen, joints, weight * visible)
+    return found
+
+
+def read_boxes(path: Path) -> dict[int, np.ndarray]:
+    """Image id -> (M, 4) person boxes xyxy that a detector found, labelled people included."""
+    with np.load(path, allow_pickle=False) as file:
+        ids, boxes = file["box_image_id"], file["box_xyxy_score"]
+    return {int(i): boxes[ids == i][:, :4].astype(np.float64) for i in np.unique(ids)}

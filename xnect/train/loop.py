@@ -1,0 +1,237 @@
+"""`python -m xnect.train.loop`: train Stage I.  Everything is passed in; nothing is global."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from xnect.errors import BadInput
+from xnect.network import Network, build_network
+from xnect.prepare import MEAN, STD
+from xnect.train.augment import AugmentOptions
+from xnect.train.batches import Batch, Mixture, Source, loader
+from xnect.train.checkpoint import Ema, load_checkpoint, save_checkpoint, save_weights
+from xnect.train.datasets.lspet import lspet
+from xnect.train.losses import stage1_losses
+from xnect.train.targets import make_targets
+from xnect.train.validate import peak_pck
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training run."""
+
+    preset: str = "s"
+    hours: float = 1.0  # wall clock for the whole schedule, over all resumed parts
+    batch: int = 32
+    crop_px: int = 192
+    learning_rate: float = 2e-3
+    final_rate_share: float = 0.02
+    weight_decay: float = 1e-2
+    warm_up_steps: int = 200
+    ema_decay: float = 0.999
+    seed: int = 1
+    save_minutes: float = 5.0
+    validate_minutes: float = 10.0
+    workers: int = 1
+
+
+def mixture_sources(packed: Path, lane: str) -> list[Source]:
+    """The data sets of a lane with their shares.
+
+    `open` has renders and COCO train2017 only; `research` also LSP-Extended.
+    """
+    rendered = tuple(sorted(packed.glob("renders-*.npz")))
+    extra = tuple(sorted(packed.glob("coco-extra*.npz")))
+    if not rendered:
+        raise BadInput(f"no renders-*.npz in {packed}; run `python -m xnect.train.pack` first")
+    coco_share = 0.18 if extra else 0.12
+    sources = [
+        Source("coco-train2017", (packed / "coco.npz", *extra), coco_share, True),
+        Source("coco-negatives", (packed / "negatives.npz",), 0.03, True),
+        Source("renders", rendered, 0.32, False),
+    ]
+    if lane == "research":
+        sources.append(Source("lspet", (packed / "lspet.npz",), 0.5, True, min_size=0.42))
+    return sources
+
+
+def parameter_groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
+    """Weight decay on convolutions only: not on biases and batch norm."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def rate_at(progress: float, step: int, options: TrainOptions) -> float:
+    """Learning rate: linear warm-up by steps, then cosine by the share of time used."""
+    warm = min(1.0, (step + 1) / options.warm_up_steps)
+    low = options.final_rate_share
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return options.learning_rate * warm * (low + (1 - low) * cosine)
+
+
+def train_step(
+    network: Network, optimizer: torch.optim.Optimizer, batch: Batch
+) -> dict[str, float]:
+    """One step; returns the losses.  Raises `FloatingPointError` when they are not finite."""
+    images = batch.images.float().div_(255).sub_(MEAN).div_(STD)
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        targets = make_targets(batch)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        maps = network(images)
+    losses = stage1_losses(maps, targets)
+    total = torch.stack(list(losses.values())).sum()
+    if not torch.isfinite(total):
+        raise FloatingPointError(
+            f"losses are not finite: { {k: float(v.detach()) for k, v in losses.items()} }"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimizer.step()
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def train(
+    network: Network,
+    batches: DataLoader[Batch],
+    options: TrainOptions,
+    *,
+    out: Path,
+    validation: list,
+    metadata: dict[str, str],
+) -> None:
+    """Train until the time is used up; `out` gets checkpoint, EMA weights and `log.jsonl`."""
+    network.train().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(network, options.weight_decay), options.learning_rate
+    )
+    ema, step, used_s, images = Ema(network, options.ema_decay), 0, 0.0, 0
+    resume = out / "checkpoint.pt"
+    if resume.exists():
+        state = load_checkpoint(resume)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.state, ema.updates = state["ema"], state["ema_updates"]
+        step, used_s, images = state["step"], state["used_s"], state["images"]
+    out.mkdir(parents=True, exist_ok=True)
+    log = (out / "log.jsonl").open("a")
+    average = build_network(options.preset).to(memory_format=torch.channels_last)
+    last = saved = validated = reported = time.monotonic()
+    means: dict[str, float] = {}
+    for batch in itertools.chain.from_iterable(itertools.repeat(batches)):
+        progress = used_s / (options.hours * 3600)
+        if progress >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(progress, step, options)
+        losses = train_step(network, optimizer, batch)
+        ema.update(network)
+        now = time.monotonic()
+        used_s, last = used_s + now - last, now
+        step, images = step + 1, images + len(batch.images)
+        for name, value in losses.items():
+            means[name] = 0.98 * means.get(name, value) + 0.02 * value
+        if now - reported > 30:
+            line = {"step": step, "images": images, "used_s": round(used_s), **means}
+            print(json.dumps(line), file=log, flush=True)
+            reported = now
+        if now - saved > 60 * options.save_minutes:
+            _save(out, network, optimizer, ema, step, used_s, images, metadata)
+            saved = time.monotonic()
+        if validation and now - validated > 60 * options.validate_minutes:
+            average.load_state_dict(ema.state)
+            pck = peak_pck(average, validation)
+            print(
+                json.dumps({"step": step, "images": images, "peak_pck": pck}), file=log, flush=True
+            )
+            validated = last = time.monotonic()
+    _save(out, network, optimizer, ema, step, used_s, images, metadata)
+    log.close()
+
+
+def _save(
+    out: Path,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema,
+    step: int,
+    used_s: float,
+    images: int,
+    metadata: dict[str, str],
+) -> None:
+    save_checkpoint(
+        out / "checkpoint.pt",
+        network=network.state_dict(),
+        optimizer=optimizer.state_dict(),
+        ema=ema.state,
+        ema_updates=ema.updates,
+        step=step,
+        used_s=used_s,
+        images=images,
+    )
+    save_weights(
+        out / "ema.safetensors",
+        ema.state,
+        {**metadata, "steps": str(step), "images": str(images), "hours": f"{used_s / 3600:.2f}"},
+    )
+
+
+def main() -> None:
+    """Command line of `train`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--lane", choices=("open", "research"), default="research")
+    parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--init", type=Path, help="weights to start from")
+    for name, value in asdict(TrainOptions()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    flags = vars(parser.parse_args())
+    data, out, lane, shared, init = (
+        flags.pop(n) for n in ("data", "out", "lane", "shared", "init")
+    )
+    options = replace(TrainOptions(), **flags)
+    torch.manual_seed(options.seed)
+    sources = mixture_sources(data, lane)
+    network = build_network(options.preset)
+    if init is not None:
+        from safetensors.torch import load_file
+
+        network.load_state_dict({k: v.float() for k, v in load_file(init).items()}, strict=False)
+    augmentation = AugmentOptions(crop_px=options.crop_px)
+    mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed)
+    root = shared / "lspet"
+    validation = list(itertools.islice(lspet(root, "dev"), 160)) if root.exists() else []
+    metadata = {
+        "architecture": f"xnect stage 1 preset {options.preset}",
+        "preset": options.preset,
+        "lane": lane,
+        "data": ", ".join(f"{s.name} {s.share:.2f}" for s in sources),
+        "options": json.dumps(asdict(options)),
+    }
+    train(
+        network,
+        loader(mixture, workers=options.workers),
+        options,
+        out=out,
+        validation=validation,
+        metadata=metadata,
+    )
+
+
+if __name__ == "__main__":
+    main()

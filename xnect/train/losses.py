@@ -1,0 +1,47 @@
+"""Losses of Stage I: plain functions of maps and targets."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xnect.network import Maps
+from xnect.train.targets import Targets
+
+OFF_LIMB_WEIGHT = 0.06
+"""Of a cell without a limb in the affinity loss: nine of ten cells are such."""
+
+
+def heatmap_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Quality focal loss (Li et al. 2020, eq. 4, beta 2) per unit of target.
+
+    Plain L2 rewards empty maps when training starts from nothing; this one does not, and unlike
+    the penalty-reduced focal loss it keeps the Gaussian's shape, from which sub-pixels are read.
+    """
+    probability = torch.sigmoid(logits)
+    cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    loss = (target - probability).abs().square() * cross * weight
+    return loss.sum() / (target * weight).sum().clamp_min(1.0)
+
+
+def affinity_loss(predicted: Tensor, targets: Targets) -> Tensor:
+    """Smooth L1 on the limbs, and little weight where no limb is."""
+    error = F.smooth_l1_loss(predicted, targets.affinities, reduction="none", beta=0.2).sum(2)
+    share = targets.limb_mask + OFF_LIMB_WEIGHT * (1 - targets.limb_mask)
+    return (error * share * targets.affinity_weight).sum() / targets.limb_mask.sum().clamp_min(1.0)
+
+
+def code_loss(predicted: Tensor, targets: Targets) -> Tensor:
+    """L1 of the bone vectors next to the joints that carry them (channel-sparse, spec 2.4)."""
+    error = (predicted - targets.codes).abs().unflatten(1, (3, -1)).sum(1)  # (B, 21, h, w)
+    return (error * targets.code_weight).sum() / targets.code_weight.sum().clamp_min(1.0)
+
+
+def stage1_losses(maps: Maps, targets: Targets) -> dict[str, Tensor]:
+    """The three terms, in the weights in which they are added."""
+    return {
+        "heatmaps": heatmap_loss(maps.heatmaps.float(), targets.heatmaps, targets.heatmap_weight),
+        "affinities": 0.5 * affinity_loss(maps.affinities.float(), targets),
+        "codes": 0.25 * code_loss(maps.codes.float(), targets),
+    }
