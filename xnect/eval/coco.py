@@ -113,7 +113,10 @@ def score_detections(annotations: Path, found: list[dict[str, Any]]) -> CocoRepo
             stats = [float(value) for value in run.stats]
         else:
             stats = [0.0] * 10
-    return CocoReport(*stats[:7], len(truth.getImgIds()), labelled, len(found))
+    ap, ap50, ap75, ap_medium, ap_large, ar, ar50 = stats[:7]
+    return CocoReport(
+        ap, ap50, ap75, ap_medium, ap_large, ar, ar50, len(truth.getImgIds()), labelled, len(found)
+    )
 
 
 def evaluate_coco(predict: Predict, annotations: Path, images: Path) -> CocoReport:
