@@ -39,7 +39,7 @@ class Camera:
         import cv2
 
         points = np.asarray(points_m, np.float64)
-        if not self.dist:
+        if not self.dist or not points.size:
             z = np.maximum(points[..., 2], 1e-6)
             x = points[..., 0] / z * self.fx_px + self.cx_px
             y = points[..., 1] / z * self.fy_px + self.cy_px

@@ -1,0 +1,346 @@
+"""Who is who over time: matching the poses of a frame with the people known so far.
+
+Cost of a pair: 2D distance over the joints seen in both, difference of the root-relative 3D poses,
+unlikeness of the upper bodies (XNect's three measures; the formula is spec 4.3).  The cheapest
+assignment as a whole is taken (Hungarian).  What is left is compared with people who have been lost
+for longer, by looks and place.  What is still left is a new person.
+
+To keep ghosts out, a new person is given out only when it was seen in `confirm_frames` frames, or
+at once when its score is at least `sure_score`, or `first_score` in the first frame of all; and a
+pose that lies on a matched person's joints is dropped.  Somebody who is missed is given out for
+`coast_s` more, with the last pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from xnect.appearance import BINS, torso_histogram, unlikeness
+from xnect.errors import BadInput
+from xnect.one_euro import OneEuro
+from xnect.skeleton import BODY, J2D, JOINTS3D
+from xnect.types import PartialPose, Person, Pose3D
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """How poses are matched, how long people are remembered, how inputs are filtered."""
+
+    weight_2d: float = 0.5
+    weight_3d: float = 0.3
+    weight_looks: float = 0.2
+    most_cost: float = 0.8  # of a pair
+    gate_2d: float = 1.0  # mean distance of joints, in torsos; grows while a person is missed
+    far_3d_m: float = 0.3  # mean distance of root-relative joints that counts as 1
+    same_2d: float = 0.25  # torsos: a new pose this near to a matched one is its ghost
+    confirm_frames: int = 3
+    sure_score: float = 0.6  # person_score from which a new person is given out at once
+    first_score: float = 0.35  # the same in the first frame, where nobody can be confirmed yet
+    coast_s: float = 0.2  # given out although missed
+    miss_s: float = 1.0  # matched by place
+    remember_s: float = 10.0  # matched by looks and place
+    most_again_cost: float = 0.5  # of a pair with somebody lost
+    looks_rate: float = 0.05  # of the histogram, per frame in which nobody overlaps
+    overlap: float = 0.3  # share of the smaller box
+    filter_px: tuple[float, float] = (1.7, 0.3)  # cutoff Hz; beta per px/s of a 512 px wide picture
+    filter_m: tuple[float, float] = (1.5, 4.0)  # cutoff Hz; beta per m/s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One identity in one frame, and what is known of its past."""
+
+    track_id: int
+    pose: Pose3D  # filtered; the last one when missed
+    missed_s: float = 0.0  # since the identity was last seen; 0 = seen in this frame
+    frames: int = 1  # in which it was seen so far
+    lengths_m: np.ndarray = field(default_factory=lambda: BODY.lengths_m)  # (21,) of a 1.70 m body
+    previous: Person | None = None  # what was given out last
+    previous_time_s: float = 0.0
+    root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+
+@dataclass(slots=True, eq=False)
+class _Memory:
+    """The tracker's own notes on one identity."""
+
+    seen: PartialPose  # as seen, not filtered
+    pose: Pose3D
+    looks: np.ndarray  # (30, 30)
+    time_s: float
+    filter_px: OneEuro
+    filter_m: OneEuro
+    velocity_px_s: np.ndarray
+    track_id: int = 0  # 0 until the person is given out
+    frames: int = 1
+    lengths_m: np.ndarray = field(default_factory=lambda: BODY.lengths_m)
+    previous: Person | None = None
+    previous_time_s: float = 0.0
+    root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+
+class Tracker:
+    """Identities of the people in one video.  Call `match` with frames in order of time.
+
+    `remember` takes back what the fit made of the tracks; without it every fit starts anew.
+    For another video make another `Tracker`.
+    """
+
+    def __init__(self, options: TrackOptions = TrackOptions()) -> None:
+        self.options = options
+        self._people: list[_Memory] = []
+        self._time_s = -np.inf
+        self._given = 0  # highest identity given out
+
+    def match(
+        self, poses: Sequence[Pose3D], image_rgb: np.ndarray | None, time_s: float
+    ) -> list[Track]:
+        """The identities in this frame, seen or missed only just now, in order of their numbers.
+
+        Args:
+            poses: everybody in the frame, in any order.
+            image_rgb: (H, W, 3) uint8, for looks; None goes without.
+            time_s: of the frame.
+
+        Raises:
+            BadInput: time that does not increase.
+        """
+        if not time_s > self._time_s:
+            raise BadInput(
+                f"time must increase from frame to frame: got {time_s} s after {self._time_s} s; "
+                "for another video make another Tracker"
+            )
+        options, first = self.options, not np.isfinite(self._time_s)
+        self._time_s = time_s
+        self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
+        looks = np.zeros((len(poses), BINS, BINS))
+        if image_rgb is not None:
+            for k, pose in enumerate(poses):
+                looks[k] = torso_histogram(image_rgb, pose.partial)
+        left = list(range(len(poses)))
+        partials = [pose.partial for pose in poses]
+        alone = ~_overlapping(partials, options.overlap)
+        px = 1.0 if image_rgb is None else max(image_rgb.shape[:2]) / 512
+
+        recent = [m for m in self._people if time_s - m.time_s <= options.miss_s]
+        lost = [m for m in self._people if time_s - m.time_s > options.miss_s and m.track_id]
+        for group, cost_of in ((recent, self._cost), (lost, self._cost_again)):
+            cost = cost_of(group, [poses[k] for k in left], looks[left])
+            taken = []
+            for row, column in _assigned(cost):
+                k = left[column]
+                rate = options.looks_rate if alone[k] else 0.0
+                _update(group[row], poses[k], looks[k], rate, time_s, px)
+                taken.append(k)
+            left = [k for k in left if k not in taken]
+        known = [m for m in self._people if m.time_s == time_s]
+        for k in left:
+            if not any(_apart(poses[k].partial, m.seen)[0] < options.same_2d for m in known):
+                self._people.append(_born(poses[k], looks[k], time_s, px, options))
+        self._people = [
+            m
+            for m in self._people
+            if m.track_id or time_s - m.time_s <= options.coast_s or m.time_s == time_s
+        ]
+        self._give_out(first)
+        return [
+            self._track(m)
+            for m in sorted(self._people, key=lambda m: m.track_id)
+            if m.track_id and time_s - m.time_s <= options.coast_s
+        ]
+
+    def remember(self, people: Sequence[Person]) -> None:
+        """Keep what was fitted to the last frame's tracks, for the next fit to begin from."""
+        by_id = {m.track_id: m for m in self._people if m.track_id}
+        for person in people:
+            memory = by_id.get(person.track_id)
+            if memory is None or memory.time_s != self._time_s:
+                continue  # somebody who was missed: what was fitted last is known already
+            passed_s = self._time_s - memory.previous_time_s
+            if memory.previous is None or passed_s > self.options.miss_s:
+                memory.root_velocity_m_s = np.zeros(3)
+            elif passed_s > 0:
+                speed = (person.root_m - memory.previous.root_m) / passed_s
+                gain = 1 - np.exp(-passed_s / 0.3)
+                memory.root_velocity_m_s = memory.root_velocity_m_s + gain * (
+                    speed - memory.root_velocity_m_s
+                )
+            memory.previous, memory.previous_time_s = person, self._time_s
+
+    def set_lengths(self, track_id: int, lengths_m: np.ndarray) -> None:
+        """Give an identity its own bones: (21,) m of a body of 1.70 m, from `fit.measured_lengths`.
+
+        Raises:
+            BadInput: an identity that is not remembered, or lengths that are not (21,) positive.
+        """
+        lengths = np.asarray(lengths_m, np.float64)
+        bones = np.arange(len(JOINTS3D)) != BODY.root
+        if lengths.shape != (len(JOINTS3D),) or not (lengths[bones] > 0).all():
+            raise BadInput(f"bone lengths must be (21,) and positive, got shape {lengths.shape}")
+        for memory in self._people:
+            if memory.track_id == track_id:
+                memory.lengths_m = lengths
+                return
+        known = sorted(m.track_id for m in self._people if m.track_id)
+        raise BadInput(f"no identity {track_id} is remembered; there are {known}")
+
+    def _give_out(self, first: bool) -> None:
+        """Numbers for the new people who are sure enough, the surest first."""
+        options = self.options
+        enough = options.first_score if first else options.sure_score
+        new = [m for m in self._people if not m.track_id and m.time_s == self._time_s]
+        for memory in sorted(new, key=lambda m: -m.seen.person_score):
+            if memory.frames >= options.confirm_frames or memory.seen.person_score >= enough:
+                self._given += 1
+                memory.track_id = self._given
+
+    def _track(self, memory: _Memory) -> Track:
+        return Track(
+            memory.track_id, memory.pose, self._time_s - memory.time_s, memory.frames,
+            memory.lengths_m, memory.previous, memory.previous_time_s,
+            memory.root_velocity_m_s.copy(),
+        )  # fmt: skip
+
+    def _cost(self, people: list[_Memory], poses: list[Pose3D], looks: np.ndarray) -> np.ndarray:
+        """(M, K) cost of each pair; infinite where it cannot be the same person."""
+        options = self.options
+        cost = np.full((len(people), len(poses)), np.inf)
+        if not cost.size:
+            return cost
+        unlike = unlikeness(np.stack([m.looks for m in people]), looks)
+        for i, memory in enumerate(people):
+            missed_s = self._time_s - memory.time_s
+            shift = memory.velocity_px_s * min(missed_s, 0.25)
+            gate = options.gate_2d * (1 + 2 * missed_s)
+            for k, pose in enumerate(poses):
+                apart, common = _apart(pose.partial, memory.seen, shift)
+                if apart > gate or not common:
+                    continue
+                off_m = np.linalg.norm(pose.joints_m - memory.pose.joints_m, axis=-1).mean()
+                cost[i, k] = (
+                    options.weight_2d * apart / gate
+                    + options.weight_3d * min(off_m / options.far_3d_m, 1)
+                    + options.weight_looks * unlike[i, k]
+                )
+        cost[cost > options.most_cost] = np.inf
+        return cost
+
+    def _cost_again(
+        self, people: list[_Memory], poses: list[Pose3D], looks: np.ndarray
+    ) -> np.ndarray:
+        """(M, K) cost of being somebody who was lost: half looks, half place."""
+        cost = np.full((len(people), len(poses)), np.inf)
+        if not cost.size:
+            return cost
+        unlike = unlikeness(np.stack([m.looks for m in people]), looks)
+        for i, memory in enumerate(people):
+            reach = 2 * (1 + self._time_s - memory.time_s)  # torsos that a walker may have gone
+            for k, pose in enumerate(poses):
+                apart, _ = _apart(pose.partial, memory.seen, np.zeros(2))
+                cost[i, k] = 0.5 * unlike[i, k] + 0.5 * min(apart / reach, 2)
+        cost[cost > self.options.most_again_cost] = np.inf
+        return cost
+
+
+def _assigned(cost: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (row, column) of finite cost whose sum is smallest, as many as possible."""
+    if not np.isfinite(cost).any():
+        return []
+    from scipy.optimize import linear_sum_assignment
+
+    bounded = np.where(np.isfinite(cost), cost, 1e6)
+    rows, columns = linear_sum_assignment(bounded)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if np.isfinite(cost[r, c])]
+
+
+def _update(
+    memory: _Memory, pose: Pose3D, looks: np.ndarray, rate: float, time_s: float, px: float
+) -> None:
+    """Take the pose of this frame into the memory."""
+    passed_s = time_s - memory.time_s
+    common = (pose.partial.score > 0) & (memory.seen.score > 0)
+    if common.any():
+        way = np.median(pose.partial.joints_px[common] - memory.seen.joints_px[common], axis=0)
+        gain = 1 - np.exp(-passed_s / 0.1)
+        memory.velocity_px_s = memory.velocity_px_s + gain * (way / passed_s - memory.velocity_px_s)
+    memory.seen, memory.time_s = pose.partial, time_s
+    memory.frames += 1
+    memory.pose = _filtered(memory, pose, time_s, px)
+    if not memory.looks.any():
+        memory.looks = looks
+    elif looks.any():
+        memory.looks = (1 - rate) * memory.looks + rate * looks
+
+
+def _born(
+    pose: Pose3D, looks: np.ndarray, time_s: float, px: float, options: TrackOptions
+) -> _Memory:
+    memory = _Memory(
+        pose.partial, pose, looks, time_s, OneEuro(*options.filter_px),
+        OneEuro(*options.filter_m), np.zeros(2),
+    )  # fmt: skip
+    memory.pose = _filtered(memory, pose, time_s, px)
+    return memory
+
+
+def _filtered(memory: _Memory, pose: Pose3D, time_s: float, px: float) -> Pose3D:
+    """The pose with its 2D and 3D joints filtered."""
+    partial = pose.partial
+    joints_px = memory.filter_px(partial.joints_px / px, time_s, partial.score) * px
+    joints_px = np.where(partial.score[:, None] > 0, joints_px, partial.joints_px)
+    joints_m = memory.filter_m(pose.joints_m, time_s, np.ones(len(pose.joints_m)))
+    return replace(pose, partial=replace(partial, joints_px=joints_px), joints_m=joints_m)
+
+
+def _apart(
+    new: PartialPose, old: PartialPose, shift: np.ndarray | float = 0.0
+) -> tuple[float, int]:
+    """How far two poses are apart, in torsos, and over how many joints.
+
+    Without a joint in common the middles of what is seen are compared.
+    """
+    size = max(_torso_px(new), _torso_px(old))
+    common = (new.score > 0) & (old.score > 0)
+    if common.any():
+        off = new.joints_px[common] - old.joints_px[common] - shift
+        return float(np.linalg.norm(off, axis=-1).mean() / size), int(common.sum())
+    if not (new.score > 0).any() or not (old.score > 0).any():
+        return np.inf, 0
+    off = new.joints_px[new.score > 0].mean(0) - old.joints_px[old.score > 0].mean(0) - shift
+    return float(np.linalg.norm(off) / size), 1
+
+
+_NECK, _HIPS = J2D["neck"], [J2D["left_hip"], J2D["right_hip"]]
+
+
+def _torso_px(pose: PartialPose) -> float:
+    """From the neck to the hips; guessed from the box of all joints when they are not seen."""
+    seen = pose.score > 0
+    if not seen.any():
+        return 1.0
+    joints = pose.joints_px[seen]
+    size = 0.3 * float(np.ptp(joints, axis=0).max())
+    hips = [h for h in _HIPS if seen[h]]
+    if seen[_NECK] and hips:
+        torso = np.linalg.norm(pose.joints_px[hips].mean(0) - pose.joints_px[_NECK])
+        size = max(size, float(torso))
+    return max(size, 4.0)
+
+
+def _overlapping(poses: Sequence[PartialPose], share: float) -> np.ndarray:
+    """(K,) bool: whose box is covered by another's to more than `share` of the smaller one."""
+    out = np.zeros(len(poses), bool)
+    boxes = []
+    for pose in poses:
+        joints = pose.joints_px[pose.score > 0]
+        boxes.append(np.concatenate([joints.min(0), joints.max(0)]) if len(joints) else np.zeros(4))
+    for i, a in enumerate(boxes):
+        for k, b in enumerate(boxes[:i]):
+            side = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+            smaller = min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2]))
+            if (side > 0).all() and np.prod(side) > share * smaller:
+                out[i] = out[k] = True
+    return out
