@@ -1,0 +1,150 @@
+"""Names and files -> a ready pipeline; weights are loaded strictly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xnect.calib.camera import Camera
+from xnect.errors import BadInput, BadWeights, UnknownName
+from xnect.fit import FitOptions
+from xnect.lift import load_lifter
+from xnect.network import PRESETS, Network, build_network
+from xnect.pipeline import Pipeline
+
+DEFAULT_PRESET = "s"
+"""The preset with the best bundled weights."""
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def bundled_weights(preset: str) -> Path:
+    """Where a preset's Stage I weights would be; they need not exist."""
+    return WEIGHTS / f"stage1_{preset}.safetensors"
+
+
+def load_network(path: Path, preset: str | None = None) -> Network:
+    """Stage I with weights from a safetensors file written by this project.
+
+    Args:
+        path: The file.
+        preset: What it should be for; None takes what the file says.
+
+    Raises:
+        BadWeights: A file that is missing, corrupted, or for another network.
+        UnknownName: A preset that does not exist.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise UnknownName("preset", preset, sorted(PRESETS))
+    state, metadata = _read(path)
+    made_for = metadata.get("preset")
+    if made_for not in PRESETS:
+        raise BadWeights(
+            f"{path} says preset {made_for!r}; expected weights of Stage I for one of "
+            f"{', '.join(sorted(PRESETS))}"
+        )
+    if preset is not None and preset != made_for:
+        raise BadWeights(f"{path} holds weights for preset {made_for!r}, not {preset!r}")
+    network = build_network(made_for)
+    counters = {k for k in network.state_dict() if k.endswith("num_batches_tracked")}
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if k not in counters}
+    found = {k: tuple(v.shape) for k, v in state.items() if k not in counters}
+    wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    if wrong:
+        listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise BadWeights(f"{path} does not fit preset {made_for!r}: {listed} differ")
+    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    return network.eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise BadWeights(f"no weights file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+    except (SafetensorError, OSError) as error:
+        raise BadWeights(
+            f"{path} is not a whole safetensors file ({error}); download or copy it again"
+        ) from error
+
+
+def pick_device(name: str) -> str:
+    """`auto` -> cuda, mps or cpu, whichever is there.
+
+    Raises:
+        BadInput: A device that this machine does not have.
+    """
+    if name not in DEVICES:
+        raise UnknownName("device", name, DEVICES)
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return next(device for device, ready in there.items() if ready)
+    if not there[name]:
+        ready = ", ".join(device for device, ok in there.items() if ok)
+        raise BadInput(f"device {name!r} is not available here; available: {ready}")
+    return name
+
+
+def load_pipeline(
+    preset: str | None = None,
+    *,
+    device: str = "auto",
+    camera: Camera | None = None,
+    weights: str | Path | None = None,
+    height_m: float | None = None,
+) -> Pipeline:
+    """A pipeline that is ready to run.
+
+    Args:
+        preset: `s` or `m`; None takes that of `weights`, or the one with the best bundled weights.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        camera: Intrinsics; None guesses them from the picture size, marked uncalibrated.
+        weights: Stage I weights; None takes the bundled ones.
+        height_m: Stature assumed for everybody; distances are proportional to it.
+
+    Raises:
+        UnknownName: A preset or device that does not exist.
+        BadWeights: Weights that are missing, corrupted, or for another network.
+        BadInput: A device that is not there, or an impossible stature.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise UnknownName("preset", preset, sorted(PRESETS))
+    if height_m is not None and not 0.4 <= height_m <= 2.6:
+        raise BadInput(f"height_m is the stature of a person in metres, 0.4 to 2.6, got {height_m}")
+    if weights is None:
+        preset = preset or DEFAULT_PRESET
+        path = bundled_weights(preset)
+        if not path.is_file():
+            have = [p for p in sorted(PRESETS) if bundled_weights(p).is_file()]
+            raise BadWeights(
+                f"preset {preset!r} has no bundled weights yet; bundled: "
+                f"{', '.join(have) or 'none'}; or give your own file with weights="
+            )
+    else:
+        path = Path(weights)
+    network = load_network(path, preset)
+    options = FitOptions() if height_m is None else replace(FitOptions(), height_m=height_m)
+    return Pipeline(
+        network,
+        load_lifter(WEIGHTS / "lifter.safetensors"),
+        input_hw=PRESETS[_preset_of(path)].input_hw,
+        camera=camera,
+        device=pick_device(device),
+        fit=options,
+    )
+
+
+def _preset_of(path: Path) -> str:
+    return _read(path)[1]["preset"]

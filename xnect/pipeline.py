@@ -1,0 +1,200 @@
+"""The whole system on one picture or one video.
+
+The life of a frame:
+
+| step | function | in -> out |
+|---|---|---|
+| 1 | `prepare` | (H, W, 3) RGB -> tensor (3, h, w), letterboxed |
+| 2 | `network` | tensor -> heatmaps, affinities, codes at stride 8; one copy to the host |
+| 3 | `associate` | maps -> `PartialPose` of each person, in pixels of the picture |
+| 4 | `lift` | -> `Pose3D`: complete, root-relative, reference size |
+| 5 | `track` | -> `Track`: who is who; the only state |
+| 6 | `fit` | -> `Person`: joint angles and joints in metric camera space |
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from xnect.associate import AssociateOptions, find_people
+from xnect.calib.camera import Camera
+from xnect.errors import BadInput
+from xnect.fit import FitOptions, fit, fit_single
+from xnect.fold import folded
+from xnect.image import as_rgb8
+from xnect.lift import lift
+from xnect.network import Network
+from xnect.prepare import image_from_cell, network_hw, normalise, resize
+from xnect.track import Tracker
+from xnect.types import Frame, PartialPose, Person, Pose3D, Result
+
+STAGES = ("prepare", "network", "associate", "lift", "track", "fit")
+
+
+class Stopwatch:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time the block."""
+        start = time.perf_counter()
+        yield
+        self.ms[stage] = 1e3 * (time.perf_counter() - start)
+
+
+class Pipeline:
+    """Pictures -> the people in them.
+
+    Call it with one picture (no memory of others), or `stream` a video.  Made by
+    `xnect.load_pipeline`.
+
+    Args:
+        network: Stage I.
+        lifter: Stage II.
+        input_hw: Nominal size of the network's input; other aspect ratios keep the area.
+        camera: Intrinsics; None guesses them from each picture's size, marked uncalibrated.
+        device: Where the networks run.
+        associate: Thresholds of the association.
+        fit: Options of the skeleton fit, with the height prior.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        lifter: nn.Module,
+        *,
+        input_hw: tuple[int, int],
+        camera: Camera | None = None,
+        device: str = "cpu",
+        associate: AssociateOptions = AssociateOptions(),
+        fit: FitOptions = FitOptions(),
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = folded(network).to(self.device, memory_format=torch.channels_last)
+        self.lifter = lifter.eval()  # tiny: stays on the host
+        self.input_hw, self.camera = input_hw, camera
+        self.associate_options, self.fit_options = associate, fit
+        self.half = self.device.type == "cuda" or _fast_bf16(self.device)
+
+    def __call__(self, image: np.ndarray) -> Result:
+        """One picture, (H, W, 3) uint8 RGB or any kind `as_rgb8` takes; identities are 0.
+
+        Raises:
+            BadInput: an array that is no picture.
+        """
+        watch = Stopwatch()
+        picture = as_rgb8(image)
+        camera = self.camera_for(picture)
+        poses = self._poses(picture, camera, watch)
+        with watch("fit"):
+            people = fit_single(poses, camera, self.fit_options)
+        return self._result(Frame(0, 0.0, picture), camera, people, watch)
+
+    def stream(
+        self, frames: Iterable[Frame | np.ndarray], *, fps: float = 30.0
+    ) -> Iterator[Result]:
+        """Results in the order of the frames; identities, filters and fits last for this stream.
+
+        Args:
+            frames: `Frame`s with their times, or bare pictures.
+            fps: Frame rate of bare pictures.
+
+        Raises:
+            BadInput: a frame that is no picture, or time that does not increase.
+        """
+        tracker = Tracker()
+        for number, item in enumerate(frames):
+            frame = item if isinstance(item, Frame) else Frame(number, number / fps, item)
+            watch = Stopwatch()
+            picture = as_rgb8(frame.image)
+            camera = self.camera_for(picture)
+            poses = self._poses(picture, camera, watch)
+            with watch("track"):
+                tracks = tracker.match(poses, picture, frame.time_s)
+            with watch("fit"):
+                people = fit(tracks, camera, frame.time_s, self.fit_options)
+                tracker.remember(people)
+            yield self._result(frame, camera, people, watch)
+
+    def camera_for(self, image: np.ndarray) -> Camera:
+        """The camera for a picture: the given one, scaled to its size, or a guess.
+
+        Raises:
+            BadInput: a picture of another aspect ratio than the given camera's.
+        """
+        height, width = image.shape[:2]
+        if self.camera is None:
+            return Camera.guess(height, width)
+        given = self.camera
+        if (given.height_px, given.width_px) == (height, width):
+            return given
+        if abs(width * given.height_px / (height * given.width_px) - 1) > 0.02:
+            raise BadInput(
+                f"the camera is for {given.width_px}x{given.height_px} pictures, got "
+                f"{width}x{height}; give intrinsics for this aspect ratio"
+            )
+        return given.resized(height, width)
+
+    def find(self, image: np.ndarray) -> list[PartialPose]:
+        """Stage I and association alone: who is where in the picture, in 2D."""
+        return self._partials(as_rgb8(image), Stopwatch())
+
+    def _partials(self, picture: np.ndarray, watch: Stopwatch) -> list[PartialPose]:
+        with watch("prepare"):
+            hw = picture.shape[:2]
+            size = network_hw(hw, self.input_hw)
+            tensor = torch.from_numpy(normalise(resize(picture, size)))[None]
+        with watch("network"):
+            heatmaps, affinities, codes = self._maps(tensor)
+        with watch("associate"):
+            return find_people(
+                heatmaps, affinities, codes, image_from_cell(hw, size), self.associate_options
+            )
+
+    def _poses(self, picture: np.ndarray, camera: Camera, watch: Stopwatch) -> list[Pose3D]:
+        partials = self._partials(picture, watch)
+        with watch("lift"):
+            return lift(partials, self.lifter, camera=camera)
+
+    @torch.inference_mode()
+    def _maps(self, tensor: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(1, 3, h, w) -> heatmap probabilities, affinities, codes on the host."""
+        tensor = tensor.to(self.device).contiguous(memory_format=torch.channels_last)
+        kind = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        with torch.autocast(self.device.type, kind, enabled=self.half):
+            maps = self.network(tensor)
+        heatmaps = torch.sigmoid(maps.heatmaps[0].float())
+        joined = torch.cat(
+            [heatmaps, maps.affinities[0].float().flatten(0, 1), maps.codes[0].float()]
+        )
+        planes = joined.contiguous().cpu().numpy()
+        joints, limbs = len(heatmaps), maps.affinities.shape[1]
+        affinities = planes[joints : joints + 2 * limbs]
+        return (
+            planes[:joints],
+            affinities.reshape(limbs, 2, *planes.shape[1:]),
+            planes[joints + 2 * limbs :],
+        )
+
+    def _result(
+        self, frame: Frame, camera: Camera, people: tuple[Person, ...], watch: Stopwatch
+    ) -> Result:
+        height, width = frame.image.shape[:2]
+        return Result(frame.index, frame.time_s, (height, width), camera, people, watch.ms)
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    """Whether this CPU computes in bf16 natively (AVX512-BF16 or AMX): then it is twice as fast."""
+    if device.type != "cpu":
+        return False
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
