@@ -28,15 +28,16 @@ EXAMPLES = """examples:
 
 
 def load_predict(options: argparse.Namespace) -> Predict:
-    """The pipeline as a function of one picture, with a progress bar over the pictures."""
+    """Stage I and association, or the whole pipeline, with a progress bar over the pictures."""
     from xnect.model import load_pipeline
 
     pipeline = load_pipeline(options.preset, device=options.device, weights=options.weights)
+    run: Predict = pipeline if options.whole else pipeline.find
     bar = tqdm(unit=" pictures", file=sys.stderr)
 
     def predict(image: np.ndarray) -> Any:
         bar.update()
-        return pipeline(image)
+        return run(image)
 
     return predict
 
@@ -78,8 +79,11 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         sub.add_argument("--json", type=Path, help="write the figures here as well")
         if model:
-            sub.add_argument("--preset", default="m", help="s or m (default m)")
+            sub.add_argument("--preset", help="s or m; default: that of the weights")
             sub.add_argument("--weights", type=Path, help="safetensors; default: the bundled ones")
+            sub.add_argument(
+                "--whole", action="store_true", help="people after the skeleton fit, not before"
+            )
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
         return sub
 
