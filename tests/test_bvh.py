@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,3 +265,14 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
     recording = load_recording(save_recording(tmp_path / "a", take([0.0], {1: [0]})))
     with pytest.raises(CannotWrite, match="cannot write"):
         bvh(tmp_path / "a.npz" / "b.bvh", recording, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="needs the module bpy")
+def test_blender_finds_the_bones_and_the_joints(tmp_path):
+    results = take(np.arange(30) / 30, {1: [*range(10), *range(12, 30)]})
+    recording = load_recording(save_recording(tmp_path / "take", results))
+    path = bvh(tmp_path / "take_p1.bvh", recording, 1)
+    script = Path(__file__).parent / "clients" / "blender_bvh.py"
+    arguments = [tmp_path / "take.npz", "1", path, tmp_path / "picture.png"]
+    subprocess.run([sys.executable, script, *map(str, arguments)], check=True)
