@@ -1,0 +1,116 @@
+"""`python -m xnect.synth`: render labelled pictures, a clip, or a contact sheet.
+
+  python -m xnect.synth images --data ../shared/data/synth --out renders --seed 1 --shards 3
+  python -m xnect.synth sheet  --data ../shared/data/synth --out sheet.png --seed 1
+  python -m xnect.synth clip   --data ../shared/data/synth --out clip.mp4 --seed 2 --seconds 5
+
+The same seed gives the same pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from xnect.errors import CannotWrite, XnectError
+from xnect.synth.assets import load_assets
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m xnect.synth",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+    images = commands.add_parser("images", help="shards of labelled training pictures")
+    images.add_argument("--shards", type=int, default=1, help="how many files (1)")
+    images.add_argument("--first", type=int, default=0, help="number of the first shard (0)")
+    images.add_argument("--pictures", type=int, default=400, help="per shard (400)")
+    sheet = commands.add_parser("sheet", help="a contact sheet, and one with the labels drawn in")
+    sheet.add_argument("--rows", type=int, default=4)
+    sheet.add_argument("--columns", type=int, default=4)
+    clip = commands.add_parser("clip", help="a video of people in a room, with its ground truth")
+    clip.add_argument("--seconds", type=float, default=5.0, help="length, up to about 5 (5)")
+    clip.add_argument("--people", type=int, default=3, help="2 walkers and others (3)")
+    clip.add_argument("--width", type=int, default=640, help="px, even (640)")
+    clip.add_argument("--height", type=int, default=400, help="px, even (400)")
+    for command, default in ((images, "renders"), (sheet, "sheet.png"), (clip, "clip.mp4")):
+        command.add_argument("--data", type=Path, required=True, help="folder of the asset pack")
+        command.add_argument("--out", type=Path, default=Path(default), help=f"({default})")
+        command.add_argument("--seed", type=int, default=1)
+    return top
+
+
+def images(options: argparse.Namespace) -> None:
+    """Write shards `s<seed>_<number>.npz`; those that exist already are left as they are."""
+    from xnect.synth.dataset import DatasetOptions, PictureSource, write_shard
+
+    source = PictureSource(load_assets(options.data), DatasetOptions(pictures=options.pictures))
+    numbers = range(options.first, options.first + options.shards)
+    with tqdm(total=options.shards * options.pictures, unit="picture") as bar:
+        for number in numbers:
+            path = options.out / f"s{options.seed}_{number:03d}.npz"
+            if path.exists():
+                bar.update(options.pictures)
+                continue
+            pictures = source.pictures(seed=options.seed, shard=number)
+            write_shard(path, pictures, progress=bar.update)
+    print(f"{options.shards} shards of {options.pictures} pictures are in {options.out}")
+
+
+def sheet(options: argparse.Namespace) -> None:
+    """Write the sheet, and `<stem>_labels` beside it."""
+    from xnect.synth.dataset import DatasetOptions, PictureSource
+    from xnect.synth.sheet import draw_labels, grid
+
+    count = options.rows * options.columns
+    dataset = replace(DatasetOptions(), pictures=count, pool=max(8, min(24, 2 * count)))
+    source = PictureSource(load_assets(options.data), dataset)
+    drawn = [p for p, _ in islice(source.pictures(seed=options.seed, shard=0), count)]
+    marked = options.out.with_stem(options.out.stem + "_labels")
+    plain = grid([p.image for p in drawn], columns=options.columns)
+    labelled = grid([draw_labels(p.image, p.labels) for p in drawn], columns=options.columns)
+    for path, image in ((options.out, plain), (marked, labelled)):
+        if not cv2.imwrite(str(path), image[..., ::-1]):
+            raise CannotWrite(f"cannot write {path}; give a writable .png or .jpg with --out")
+    print(f"{count} pictures are in {options.out}, with labels in {marked}")
+
+
+def clip(options: argparse.Namespace) -> None:
+    """Write the video, and its ground truth beside it."""
+    from xnect.synth.clip import RATE_HZ, ClipOptions, render_clip, write_clip
+
+    shape = ClipOptions(
+        options.seconds, width_px=options.width, height_px=options.height, people=options.people
+    )
+    frames = render_clip(load_assets(options.data, texture_px=512), options.seed, shape)
+    total = round(options.seconds * RATE_HZ)
+    truth = write_clip(options.out, iter(tqdm(frames, total=total, unit="frame")))
+    print(f"the clip is {options.out}, its ground truth {truth}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it is done, 1 with one sentence when it is not."""
+    options = parser().parse_args(arguments)
+    try:
+        {"images": images, "sheet": sheet, "clip": clip}[options.command](options)
+    except XnectError as error:
+        print(f"xnect.synth: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"xnect.synth: cannot write {options.out}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Shards of training pictures: random scenes in, one `.npz` of JPEG bytes and labels out.
+
+Arrays of a shard of N pictures with M people together:
+
+* `jpeg`, `mask`: bytes of all pictures (RGB JPEG) and person maps (grey PNG); `jpeg_len`,
+  `mask_len` (N,) say where to cut; `person_offset` (N + 1,) does for the people.
+* `joints3d_m` (M, 21, 3), `joints2d_px` (M, 18, 2), `visibility2d` (M, 18): as `xnect.skeleton`
+  names them, camera axes, pixel (0, 0) is a centre.
+* `joints_cam_m` (M, 29, 3), `joints_px` (M, 29, 2), `vis` (M, 29): the raw points of
+  `xnect.synth.labels.RAW`; here pixel *centres are at +0.5*, as the sketch had it.
+* `focal` (N,) px, the principal point is the middle of the picture; `stature` (M,) m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from xnect.calib.camera import Camera
+from xnect.errors import BadInput
+from xnect.synth.assets import Assets
+from xnect.synth.body import random_person
+from xnect.synth.labels import Labels
+from xnect.synth.render import Picture, Renderer
+from xnect.synth.scene import Scene, SceneOptions, random_scene
+from xnect.synth.sensor import camera_noise
+
+JPEG_QUALITY = 92
+PHOTO_WIDTH_PX = 1000  # photos are kept in memory at about this width
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetOptions:
+    """How many pictures, and how they are drawn."""
+
+    pictures: int = 400  # per shard
+    pool: int = 40  # people who are built per shard and drawn again and again
+    smooth_share: float = 0.2  # of pictures with four samples per pixel instead of one
+    scene: SceneOptions = field(default_factory=SceneOptions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One picture of a shard."""
+
+    picture: Picture  # its distances are empty: they are not stored
+    camera: Camera
+    stature_m: np.ndarray  # (P,)
+
+
+class PictureSource:
+    """Draws the pictures of any shard; the same seed and shard give the same pictures."""
+
+    def __init__(self, assets: Assets, options: DatasetOptions) -> None:
+        self._assets, self._options = assets, options
+        self._fast = Renderer(assets, supersampling=1)
+        self._smooth = Renderer(assets, supersampling=2)
+        self._photos = {e["file"]: _shrunk(assets.photo(e)) for e in assets.photos}
+
+    def pictures(self, *, seed: int, shard: int) -> Iterator[tuple[Picture, Scene]]:
+        """All pictures of a shard, with the noise of a camera on them."""
+        options, rng = self._options, np.random.default_rng([seed, shard])
+        pool = [random_person(self._assets, rng) for _ in range(options.pool)]
+        for _ in range(options.pictures):
+            scene = random_scene(
+                self._assets, rng, pool, photos=self._photos, options=options.scene
+            )
+            draw = self._smooth if rng.random() < options.smooth_share else self._fast
+            picture = draw(scene)
+            noisy = camera_noise(rng, picture.image)
+            yield (
+                Picture(noisy, picture.owner, picture.distance_m, picture.labels),
+                scene,
+            )
+
+
+def _shrunk(photo: np.ndarray) -> np.ndarray:
+    scale = min(1.0, PHOTO_WIDTH_PX / photo.shape[1])
+    return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def write_shard(
+    path: Path,
+    pictures: Iterable[tuple[Picture, Scene]],
+    *,
+    progress: Callable[[], object] = lambda: None,
+) -> int:
+    """Write one shard at once (a broken run leaves no half file); returns how many pictures.
+
+    `progress` is called after every picture.
+    """
+    jpegs, masks, offset, labels, focal, stature = [], [], [0], [], [], []
+    for picture, scene in pictures:
+        bgr = np.ascontiguousarray(picture.image[..., ::-1])
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        jpegs.append(cv2.imencode(".jpg", bgr, quality)[1].ravel())
+        masks.append(cv2.imencode(".png", picture.owner)[1].ravel())
+        offset.append(offset[-1] + len(scene.people))
+        labels.append(picture.labels)
+        focal.append(scene.view.camera.fx_px)
+        stature += [p.stature_m for p in scene.people]
+        progress()
+    if not labels:
+        raise BadInput("a shard needs at least one picture; ask for --pictures 1 or more")
+
+    def joined(field: str) -> np.ndarray:
+        array = np.concatenate([getattr(x, field) for x in labels])
+        return array if array.dtype == np.uint8 else array.astype(np.float32)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            jpeg=np.concatenate(jpegs),
+            jpeg_len=np.array([len(j) for j in jpegs]),
+            mask=np.concatenate(masks),
+            mask_len=np.array([len(m) for m in masks]),
+            person_offset=np.array(offset),
+            joints3d_m=joined("joints3d_m"),
+            joints2d_px=joined("joints2d_px"),
+            visibility2d=joined("visibility"),
+            joints_cam_m=joined("raw_m"),
+            joints_px=joined("raw_px") + np.float32(0.5),
+            vis=joined("raw_visibility"),
+            focal=np.array(focal, np.float32),
+            stature=np.array(stature, np.float32),
+        )
+    partial.replace(path)
+    return len(labels)
+
+
+def read_shard(path: Path) -> Iterator[Example]:
+    """The pictures of a shard, decoded one by one."""
+    with np.load(path, allow_pickle=False) as file:
+        data = {name: file[name] for name in file.files}
+    jpeg, mask = (np.concatenate([[0], np.cumsum(data[f"{k}_len"])]) for k in ("jpeg", "mask"))
+    for i, focal in enumerate(data["focal"]):
+        bgr = cv2.imdecode(data["jpeg"][jpeg[i] : jpeg[i + 1]], cv2.IMREAD_COLOR)
+        owner = cv2.imdecode(data["mask"][mask[i] : mask[i + 1]], cv2.IMREAD_UNCHANGED)
+        if bgr is None or owner is None:
+            raise BadInput(f"picture {i} of {path} cannot be decoded; write the shard again")
+        rows = slice(data["person_offset"][i], data["person_offset"][i + 1])
+        labels = Labels(
+            raw_m=data["joints_cam_m"][rows],
+            raw_px=data["joints_px"][rows] - np.float32(0.5),
+            raw_visibility=data["vis"][rows],
+            joints3d_m=data["joints3d_m"][rows],
+            joints2d_px=data["joints2d_px"][rows],
+            visibility=data["visibility2d"][rows],
+        )
+        height, width = owner.shape
+        centre = (width - 1) / 2, (height - 1) / 2
+        camera = Camera(float(focal), float(focal), *centre, width, height)
+        nothing = np.zeros((0, 0), np.float32)
+        image, people = np.ascontiguousarray(bgr[..., ::-1]), np.asarray(owner)
+        picture = Picture(image, people, nothing, labels)
+        yield Example(picture, camera, data["stature"][rows])

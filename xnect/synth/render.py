@@ -1,0 +1,153 @@
+"""A scene -> picture, person map and distances.  CPU, one thread, the same bytes every time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from xnect.synth.assets import Assets
+from xnect.synth.labels import Labels, label
+from xnect.synth.light import shadow_map_from_world
+from xnect.synth.mesh import Mesh, join
+from xnect.synth.patterns import wrinkle_map
+from xnect.synth.raster import shadow_map, skin, z_buffer
+from xnect.synth.scene import Scene, contact_shadows
+from xnect.synth.shade import shade_photo_floor, shade_room, shade_surfaces
+
+NEAR_M = 0.15
+FURNITURE = 255  # in the person map; people are 1, 2, ...; 0 is the background
+FAR_M = 1000.0  # distance of a photo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One rendered picture with everything that is known about it."""
+
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    owner: np.ndarray  # (H, W) uint8 person map
+    distance_m: np.ndarray  # (H, W) float32 along the ray
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _World:
+    """Everything in the scene as one mesh in world space."""
+
+    rest: Mesh  # positions and normals of the rest shape, for cloth coordinates
+    position: np.ndarray  # (C, 3) float32
+    normal: np.ndarray  # (C, 3) float32
+    triangle_owner: np.ndarray  # (T,) uint8
+
+
+class Renderer:
+    """Draws scenes.  `supersampling` 2 means four samples per pixel."""
+
+    def __init__(self, assets: Assets, *, supersampling: int = 2, shadow_px: int = 512) -> None:
+        self._factor, self._shadow_px = supersampling, shadow_px
+        self._textures = np.ascontiguousarray(assets.textures)
+        self._fabrics = assets.fabrics
+        self._tiles = np.ascontiguousarray(assets.room_tiles)
+        self._tile_means = (assets.room_tiles.mean((1, 2)) / 255).astype(np.float32)
+        self._wrinkles = wrinkle_map()
+
+    def __call__(self, scene: Scene) -> Picture:
+        """Draw and label one scene."""
+        k, camera = self._factor, scene.view.camera
+        world, points = _assemble(scene), scene.points_m
+        focal, cx, cy = k * camera.fx_px, k * (camera.cx_px + 0.5), k * (camera.cy_px + 0.5)
+        eye = np.concatenate(
+            [scene.view.camera_from_world, scene.view.position_m[None], [[focal, cx, cy]]]
+        ).astype(np.float32)
+        shape = (camera.height_px * k, camera.width_px * k)
+        seen = scene.view.to_camera(world.position)
+        inverse = np.where(seen[:, 2] > NEAR_M, 1 / np.maximum(seen[:, 2], NEAR_M), 0)
+        xy = seen[:, :2] * inverse[:, None] * focal + (cx, cy)
+        screen = np.concatenate([xy, inverse[:, None]], 1).astype(np.float32)
+        inverse_depth, triangle_id = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
+        mesh = world.rest
+        z_buffer(screen, mesh.triangles, mesh.triangle_material, mesh.materials, mesh.uv,
+                 self._textures, inverse_depth, triangle_id)  # fmt: skip
+        image, owner, distance = self._shade(scene, world, points, screen, triangle_id, eye)
+        if k > 1:
+            size = (camera.width_px, camera.height_px)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        owner, distance = owner[k // 2 :: k, k // 2 :: k], distance[k // 2 :: k, k // 2 :: k]
+        labels = label(points, scene.view, owner=owner, distance_m=distance)
+        return Picture(image.astype(np.uint8), owner.copy(), distance.copy(), labels)
+
+    def _shade(
+        self,
+        scene: Scene,
+        world: _World,
+        points: np.ndarray,
+        screen: np.ndarray,
+        triangle_id: np.ndarray,
+        eye: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image (h, w, 3) float32, owner and distance (h, w) at the size of the samples."""
+        mesh, light, exposure = world.rest, scene.light.table, scene.light.exposure
+        shadow, light_matrix = self._shadow(scene, world, points)
+        contacts, shape = contact_shadows(points), triangle_id.shape
+        owner, distance = np.zeros(shape, np.uint8), np.full(shape, FAR_M, np.float32)
+        image = np.zeros((*shape, 3), np.float32)
+        if scene.photo is not None:
+            image = cv2.resize(scene.photo, shape[::-1]).astype(np.float32)
+            strength = scene.light.floor_shadow
+            shade_photo_floor(triangle_id, image, shadow, light_matrix, eye, contacts, strength)
+        if scene.room is not None:
+            room = scene.room
+            shade_room(triangle_id, image, distance, room.low_m.astype(np.float32),
+                       room.high_m.astype(np.float32), room.tiles.astype(np.int64),
+                       room.tiles_per_m.astype(np.float32), self._tiles, self._tile_means,
+                       shadow, light_matrix, light, eye, contacts, exposure)  # fmt: skip
+        shade_surfaces(triangle_id, image, owner, distance, mesh.triangles,
+                       mesh.triangle_material, world.triangle_owner, mesh.materials,
+                       mesh.position_m, mesh.normal, mesh.uv, world.position, world.normal,
+                       screen, self._textures, self._fabrics, self._wrinkles, self._tiles,
+                       self._tile_means, shadow, light_matrix, light, eye, exposure)  # fmt: skip
+        return image, owner, distance
+
+    def _shadow(
+        self, scene: Scene, world: _World, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Depth map (s, s) of the key light and the (3, 4) matrix into it."""
+        size = self._shadow_px
+        shadow = np.full((size, size), 1e6, np.float32)
+        around = points.reshape(-1, 3) if points.size else np.zeros((1, 3))
+        matrix = shadow_map_from_world(scene.light.key_direction, around)
+        matrix = (matrix * [[size], [size], [1]]).astype(np.float32)
+        at = np.ascontiguousarray(world.position @ matrix[:, :3].T + matrix[:, 3])
+        shadow_map(at, world.rest.triangles, shadow)
+        return shadow, matrix
+
+
+def _assemble(scene: Scene) -> _World:
+    """Skin everybody and add the furniture."""
+    meshes = [p.mesh for p in scene.people]
+    meshes += [scene.furniture] if scene.furniture is not None else []
+    if not meshes:
+        meshes = [_nothing()]
+    rest = join(meshes)
+    position, normal = rest.position_m.copy(), rest.normal.copy()
+    start, owner = 0, []
+    for number, mesh in enumerate(meshes):
+        stop = start + len(mesh.position_m)
+        skinned = number < len(scene.people)
+        if skinned:
+            skin(mesh.position_m, mesh.normal, mesh.bone, mesh.weight,
+                 scene.matrices[number].astype(np.float32),
+                 position[start:stop], normal[start:stop])  # fmt: skip
+        owner.append(np.full(len(mesh.triangles), number + 1 if skinned else FURNITURE, np.uint8))
+        start = stop
+    return _World(rest, position, normal, np.concatenate(owner))
+
+
+def _nothing() -> Mesh:
+    """A mesh of the right types without triangles."""
+    return Mesh(
+        np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 2), np.float32),
+        np.zeros((0, 4), np.int32), np.zeros((0, 4), np.float32), np.zeros((0, 3), np.int32),
+        np.zeros(0, np.int32), np.zeros((1, 11), np.float32),
+    )  # fmt: skip
