@@ -31,6 +31,7 @@ _YAML_NAMES = {
     "width": ("image_width", "width"),
     "height": ("image_height", "height"),
 }
+_YAML_SIZES = {"matrix": 9, "width": 1, "height": 1}
 
 
 def load_camera(path: str | Path) -> Camera:
@@ -83,28 +84,35 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
 
     if not text.lstrip().startswith("%YAML"):
         text = "%YAML:1.0\n---\n" + text  # OpenCV insists on its first line
+    found: dict[str, np.ndarray] = {}
     try:
         storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-        nodes = {
-            key: node
-            for key, names in _YAML_NAMES.items()
-            for node in [next((storage[n] for n in names if not storage[n].empty()), None)]
-            if node is not None
-        }
-        matrix = nodes["matrix"].mat()
-        dist = nodes["dist"].mat() if "dist" in nodes else np.zeros(0)
-        width, height = nodes["width"].real(), nodes["height"].real()
-    except (cv2.error, KeyError, SystemError):
-        matrix = None
-    if matrix is None or matrix.shape != (3, 3):
+        for key, names in _YAML_NAMES.items():
+            nodes = [storage.getNode(name) for name in names]
+            found |= {key: _numbers(node) for node in reversed(nodes) if not node.empty()}
+    except (cv2.error, SystemError):
+        found = {}
+    if any(found.get(key, np.zeros(0)).size != size for key, size in _YAML_SIZES.items()):
         raise ValueError(
             f"{path} is neither a JSON nor an OpenCV YAML camera: needed are {', '.join(JSON_KEYS)}"
             ", or camera_matrix, image_width and image_height"
         )
+    matrix = found["matrix"].reshape(3, 3)
     return {
         "fx": matrix[0, 0], "fy": matrix[1, 1], "cx": matrix[0, 2], "cy": matrix[1, 2],
-        "width": width, "height": height, "dist": [] if dist is None else dist.ravel().tolist(),
+        "width": found["width"].item(), "height": found["height"].item(),
+        "dist": found.get("dist", np.zeros(0)).tolist(),
     }  # fmt: skip
+
+
+def _numbers(node: Any) -> np.ndarray:
+    """(N,) numbers of a YAML node: a number, OpenCV's matrix, or ROS's map with `data`."""
+    if node.isReal() or node.isInt():
+        return np.array([node.real()])
+    if not node.isMap():
+        return np.zeros(0)
+    data = node.getNode("data")
+    return np.array([data.at(i).real() for i in range(data.size())], np.float64)
 
 
 def _checked(values: dict[str, Any], path: Path) -> Camera:

@@ -16,8 +16,8 @@ def newest(frames: Iterable[Frame], stop: Callable[[], bool] = lambda: False) ->
     """Yield the latest frame of a live source; frames that come meanwhile are dropped.
 
     A thread reads `frames` into a box of one; when the box is full the older frame is thrown away,
-    so the delay never grows.  What the source raises is raised here.  `stop` is asked while waiting,
-    so that a camera that hangs does not hold up the end.
+    so the delay never grows.  What the source raises is raised here.  `stop` is asked while
+    waiting, so that a camera that hangs does not hold up the end.
     """
     box: queue.Queue[Frame | Exception | None] = queue.Queue(maxsize=1)
     closed = Event()

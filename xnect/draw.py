@@ -21,10 +21,11 @@ COLOURS: tuple[tuple[int, int, int], ...] = (
 )  # fmt: skip
 """RGB of people, by identity; they repeat after the tenth."""
 
-DRAWN_LIMBS = tuple(
-    limb for limb in LIMBS
-    if limb not in ((J2D["right_shoulder"], J2D["right_ear"]), (J2D["left_shoulder"], J2D["left_ear"]))
-)  # fmt: skip
+_EAR_SHOULDER = (
+    (J2D["right_shoulder"], J2D["right_ear"]),
+    (J2D["left_shoulder"], J2D["left_ear"]),
+)
+DRAWN_LIMBS = tuple(limb for limb in LIMBS if limb not in _EAR_SHOULDER)
 """The limbs without ear-shoulder, which only serve the association."""
 
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
@@ -240,15 +241,13 @@ def _draw_body(canvas: np.ndarray, lens: _Lens, person: Person) -> None:
         middle = local[[J3D["head"], J3D["head_top"]]].mean(0)
         _dot(canvas, lens.pixels(middle), radius, base)
         if person.track_id > 0 and local[J3D["head_top"], 2] > 0.1:
-            x, y = lens.pixels(local[J3D["head_top"]]) + (-4.0, -1.6 * radius)
+            x, y = lens.pixels(local[J3D["head_top"]]) - np.array([4.0, 1.6 * radius])
             if np.abs([x, y]).max() < 1e4:
                 where, font = (int(x), int(y)), cv2.FONT_HERSHEY_SIMPLEX
                 cv2.putText(canvas, str(person.track_id), where, font, 0.5, _TEXT, 1, cv2.LINE_AA)
 
 
-def _side(
-    base: tuple[int, int, int], joint: int, *, three_d: bool = False
-) -> tuple[int, int, int]:
+def _side(base: tuple[int, int, int], joint: int, *, three_d: bool = False) -> tuple[int, int, int]:
     """Lighter for the left of the body, darker for the right, the colour itself between."""
     return _sides(base)[_SIDE3D[joint] if three_d else _SIDE2D[joint]]
 
@@ -270,9 +269,7 @@ _SIDE2D = _side_numbers(J2D)
 _SIDE3D = _side_numbers(J3D)
 
 
-def _line(
-    canvas: np.ndarray, ends_px: np.ndarray, colour: tuple[int, ...], thickness: int
-) -> None:
+def _line(canvas: np.ndarray, ends_px: np.ndarray, colour: tuple[int, ...], thickness: int) -> None:
     if np.abs(ends_px).max() < 1e5:  # OpenCV's fixed point overflows far outside
         (x0, y0), (x1, y1) = (np.rint(ends_px * 2**_SHIFT)).astype(int).tolist()
         cv2.line(canvas, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA, _SHIFT)

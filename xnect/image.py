@@ -9,8 +9,7 @@ import numpy as np
 from xnect.errors import BadInput
 
 RULES = (
-    "give (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA as uint8, uint16, "
-    "or float from 0 to 1"
+    "give (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA as uint8, uint16, or float from 0 to 1"
 )
 
 

@@ -1,0 +1,267 @@
+"""The command `xnect`.  Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xnect import __version__
+from xnect.demo import options
+from xnect.errors import XnectError
+
+OK, USER_ERROR, INTERRUPTED = 0, 2, 130
+
+EXAMPLES = {
+    "": """\
+examples:
+  xnect demo                         the bundled clip, into xnect_demo_out/
+  xnect video clip.mp4 -o out/       overlay video, recording and one BVH per person
+  xnect live                         the first webcam, in a window
+  xnect COMMAND --help               all flags of a command, with examples
+""",
+    "demo": """\
+examples:
+  xnect demo
+  xnect demo -o /tmp/out --device cpu
+  xnect demo --max-frames 30 --quiet
+""",
+    "video": """\
+examples:
+  xnect video clip.mp4 -o out/
+  xnect video recordings/ 'takes/*.mov' -o out/ --preset s
+  xnect video clip.mp4 -o out/ --camera camera.json --height 1.75
+  xnect video phone.mp4 -o out/ --fov 65 --scene
+
+writes, for clip.mp4: clip_overlay.mp4, clip.npz + clip.json (the recording),
+clip_person1.bvh, clip_person2.bvh, ...
+exit status: 0 all done; 2 an input or an argument was wrong; 130 stopped by Ctrl-C
+""",
+    "live": """\
+examples:
+  xnect live                                      webcam 0 in a window; r records, q ends
+  xnect live 1 --size 1280x720
+  xnect live rtsp://user:password@192.168.1.20/stream --fov 90
+  xnect live http://192.168.1.21:8080/video --headless --record takes/ --seconds 60
+  xnect live clip.mp4                             a file, played as if it were live
+""",
+    "list": """\
+examples:
+  xnect list
+""",
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status.  Every mistake of a user ends here, in one sentence."""
+    args = parser().parse_args(words)
+    try:
+        return int(args.run(args))
+    except XnectError as error:
+        print(f"xnect: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        return OK  # the reader of our output has seen enough
+    except OSError as error:
+        print(f"xnect: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("xnect: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return USER_ERROR
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        "xnect",
+        description="Live multi-person 3D motion capture from one ordinary RGB camera.",
+        epilog=EXAMPLES[""],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"xnect {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = _command(commands, "demo", run_demo, "run the bundled clip")
+    demo.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("xnect_demo_out"))
+    options.add_model_flags(demo)
+    options.add_output_flags(demo)
+
+    video = _command(commands, "video", run_video, "video files to overlays, recordings and BVH")
+    video.add_argument("inputs", metavar="IN", nargs="+", help="files, folders or patterns")
+    video.add_argument(
+        "-o", "--out", metavar="DIR", type=Path, default=Path("xnect_out"),
+        help="folder for the outputs (default: xnect_out)",
+    )  # fmt: skip
+    options.add_model_flags(video)
+    options.add_camera_flags(video)
+    options.add_output_flags(video)
+
+    live = _command(commands, "live", run_live_command, "a webcam, a URL, or a file played live")
+    _add_live_flags(live)
+    options.add_model_flags(live)
+    options.add_camera_flags(live)
+    options.add_output_flags(live)
+
+    _command(commands, "list", run_list, "presets, backbones and weights that exist")
+    return top
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """`xnect demo`."""
+    from xnect.demo.demo_clip import clip, clip_camera
+
+    path = clip()
+    if args.scene is None:
+        args.scene = True
+    return _process(args, [path], clip_camera)
+
+
+def run_video(args: argparse.Namespace) -> int:
+    """`xnect video IN...`."""
+    from xnect.demo.video import find_videos
+
+    return _process(args, find_videos(args.inputs), options.camera_chooser(args))
+
+
+def run_live_command(args: argparse.Namespace) -> int:
+    """`xnect live [SOURCE]`."""
+    from contextlib import ExitStack
+
+    from tqdm import tqdm
+
+    from xnect.demo.interrupt import ctrl_c_stops
+    from xnect.demo.live import Recorder, open_live, run_live
+    from xnect.demo.outputs import check_folder
+    from xnect.demo.sinks.window import Window, why_no_window
+
+    camera_for = options.camera_chooser(args)
+    folder = args.record or Path("xnect_out")
+    if args.record:
+        check_folder(folder)
+    recorder = Recorder(
+        folder, args.source, overlay=not args.no_overlay, scene=bool(args.scene)
+    )  # fmt: skip
+    with ExitStack() as stack:
+        viewer: Callable[[Any], bool] = lambda result: True  # noqa: E731
+        if args.open3d:
+            from xnect.demo.sinks.scene3d import Scene3d
+
+            viewer = stack.enter_context(Scene3d()).show
+        frames = stack.enter_context(open_live(args.source, hw=args.size))
+        pipeline = options.open_pipeline(args)
+        screen = None
+        if not args.headless:
+            reason = why_no_window()
+            if reason:
+                print(f"xnect: no window: {reason}; running headless", file=sys.stderr)
+            else:
+                screen = stack.enter_context(Window())
+        bar = stack.enter_context(tqdm(unit="frame", disable=args.quiet or None))
+        stop = stack.enter_context(ctrl_c_stops())
+
+        def on_frame(clock: Any) -> None:
+            bar.set_postfix_str(f"{clock.latency_ms[-1]:.0f} ms", refresh=False)
+            bar.update()
+
+        report = run_live(
+            frames, pipeline=pipeline, recorder=recorder, camera_for=camera_for, screen=screen,
+            viewer=viewer, record=args.record is not None, seconds=args.seconds,
+            max_frames=args.max_frames, stop=stop, on_frame=on_frame,
+        )  # fmt: skip
+    if not args.quiet:
+        print(report.text())
+    for problem in report.problems:
+        print(f"xnect: {problem}", file=sys.stderr)
+    return INTERRUPTED if report.stopped else USER_ERROR if report.problems else OK
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """`xnect list`."""
+    from xnect.demo.listing import listing
+
+    print(listing())
+    return OK
+
+
+def _process(
+    args: argparse.Namespace, paths: Sequence[Path], camera_for: Callable[[int, int], Any]
+) -> int:
+    """Run every file; one that fails does not keep the others from being done."""
+    from xnect.demo.interrupt import ctrl_c_stops
+    from xnect.demo.outputs import check_folder
+    from xnect.demo.video import output_names, process_video
+
+    check_folder(args.out)
+    first_openable(paths)
+    pipeline = options.open_pipeline(args)
+    status = OK
+    with ctrl_c_stops() as stop:
+        for path, name in zip(paths, output_names(paths), strict=True):
+            try:
+                report = process_video(
+                    path, args.out, pipeline=pipeline, camera_for=camera_for, name=name,
+                    overlay=not args.no_overlay, scene=bool(args.scene),
+                    max_frames=args.max_frames, stop=stop, show_progress=not args.quiet,
+                )  # fmt: skip
+            except XnectError as error:
+                print(f"xnect: {error}", file=sys.stderr)
+                status = USER_ERROR
+                continue
+            if not args.quiet:
+                print(report.text())
+            for problem in report.problems:
+                print(f"xnect: {problem}", file=sys.stderr)
+                status = USER_ERROR
+            if report.stopped:
+                print("xnect: stopped; what was done is saved", file=sys.stderr)
+                return INTERRUPTED
+    return status
+
+
+def first_openable(paths: Sequence[Path]) -> None:
+    """Open a lone input before the network is loaded, so that its mistake shows at once."""
+    from xnect.demo.sources.video import VideoFile
+
+    if len(paths) == 1:
+        VideoFile(paths[0]).close()
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], help_text: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=EXAMPLES[name], formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    made.set_defaults(run=run)
+    return made
+
+
+def _add_live_flags(live: argparse.ArgumentParser) -> None:
+    live.add_argument(
+        "source", metavar="SOURCE", nargs="?", default="0",
+        help="webcam number, rtsp:// or http:// address, or a file (default: 0)",
+    )  # fmt: skip
+    live.add_argument("--size", metavar="WxH", type=_size, help="picture size to ask from a webcam")
+    live.add_argument("--headless", action="store_true", help="no window")
+    live.add_argument("--open3d", action="store_true", help="also a 3D window (xnect[viz])")
+    live.add_argument(
+        "--record", metavar="DIR", type=Path, help="record from the start into this folder"
+    )
+    live.add_argument(
+        "--seconds", metavar="N", type=options.positive_float, help="stop after N seconds"
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`1280x720` -> (720, 1280)."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match or "0" in match.groups():
+        raise argparse.ArgumentTypeError(f"must look like 1280x720, got {text!r}")
+    return int(match[2]), int(match[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

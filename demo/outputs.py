@@ -1,0 +1,160 @@
+"""What is written for one input: overlay video, recording, and one BVH per person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xnect.demo.sinks.mp4 import Mp4Writer
+from xnect.draw import View, draw_result, draw_scene, follow
+from xnect.errors import CannotWrite, XnectError
+from xnect.recording import Recording, RecordingWriter, load_recording
+from xnect.types import Result
+
+MIN_SEEN_S = 0.5
+"""Who was seen for less time is in the recording but gets no BVH file, unless the take is short."""
+
+USUAL_FPS = 30.0
+"""Nominal rate of a source that has none, such as a webcam; the true times are kept anyway."""
+
+
+class Outputs:
+    """The files `NAME_overlay.mp4`, `NAME.npz`, `NAME.json`, `NAME_person1.bvh`, ... in `folder`.
+
+    Call `append` for every frame and `finish` at the end, whatever happened between: it completes
+    what can be completed and says what could not.
+
+    Args:
+        source: what it is made of, for people.
+        fps: nominal frame rate of the source; None when it has none.
+        scene: put a 3D view beside the overlay.
+
+    Raises:
+        CannotWrite: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        source: str,
+        fps: float | None,
+        overlay: bool = True,
+        scene: bool = False,
+        notes: Sequence[str] = (),
+    ) -> None:
+        check_folder(folder)
+        self.folder, self.name, self.frames = folder, name, 0
+        self._recording = RecordingWriter(
+            folder / f"{name}.npz", source=source, fps=fps, notes=tuple(notes)
+        )
+        self._overlay = (
+            Mp4Writer(folder / f"{name}_overlay.mp4", fps=fps or USUAL_FPS) if overlay else None
+        )
+        self._view = SceneBeside() if scene else None
+        self._finished: tuple[list[Path], list[str]] | None = None
+
+    def append(self, image: np.ndarray, result: Result) -> None:
+        """Take a frame: the picture (H, W, 3) that `result` belongs to.
+
+        Raises:
+            CannotWrite: the disk is full; `finish` still completes what there is.
+        """
+        self._recording.append(result)
+        self.frames += 1
+        if self._overlay is not None:
+            self._overlay.append(self.picture(image, result), result.time_s)
+
+    def picture(self, image: np.ndarray, result: Result) -> np.ndarray:
+        """The overlay, with the 3D view to its right when that is wanted."""
+        overlay = draw_result(image, result)
+        return overlay if self._view is None else self._view.beside(overlay, result)
+
+    def finish(self) -> tuple[list[Path], list[str]]:
+        """Complete the files; those that are there, and a sentence for each that is not.
+
+        Calling it twice is harmless.
+        """
+        if self._finished is None:
+            self._finished = self._finish()
+        return self._finished
+
+    def _finish(self) -> tuple[list[Path], list[str]]:
+        files: list[Path] = []
+        problems: list[str] = []
+        for step in (self._finish_overlay, self._finish_recording, self._finish_people):
+            try:
+                files += step()
+            except XnectError as error:
+                problems.append(str(error))
+        return files, problems
+
+    def _finish_overlay(self) -> list[Path]:
+        if self._overlay is None:
+            return []
+        try:
+            path = self._overlay.close()
+        except CannotWrite as error:
+            raise CannotWrite(f"{error}; {self._overlay.part.name} is playable so far") from error
+        return [path] if path else []
+
+    def _finish_recording(self) -> list[Path]:
+        path = self._recording.close()
+        if self.frames == 0:  # nothing was done: leave no empty files behind
+            for empty in (path, path.with_suffix(".json")):
+                empty.unlink(missing_ok=True)
+            return []
+        return [path, path.with_suffix(".json")]
+
+    def _finish_people(self) -> list[Path]:
+        if self.frames == 0:
+            return []
+        from xnect.export.bvh import bvh
+
+        recording = load_recording(self._recording.path)
+        return [
+            bvh(self.folder / f"{self.name}_person{track_id}.bvh", recording, track_id)
+            for track_id in people_worth_a_file(recording)
+        ]
+
+
+class SceneBeside:
+    """The 3D view to the right of the picture; it follows the people calmly."""
+
+    def __init__(self) -> None:
+        self._view: View | None = None
+
+    def beside(self, picture: np.ndarray, result: Result) -> np.ndarray:
+        """(H, W, 3) -> (H, W + min(H, W), 3)."""
+        height, width = picture.shape[:2]
+        self._view = follow(result, self._view)
+        scene = draw_scene(result, hw=(height, min(height, width)), view=self._view)
+        return np.hstack([picture, scene])
+
+
+def people_worth_a_file(recording: Recording) -> list[int]:
+    """Identities that were seen for `MIN_SEEN_S`, or for half of a take that is shorter."""
+    frames = max(len(recording.frame_index), 1)
+    needed = min(MIN_SEEN_S * recording.fps, frames / 2)
+    return [i for i in recording.track_ids if (recording.track_id == i).sum() >= needed]
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder and see that files can be made in it, before any work is done.
+
+    Raises:
+        CannotWrite: with the reason of the system.
+    """
+    probe = folder / ".xnect_can_write"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except FileExistsError:
+        raise CannotWrite(f"cannot write into {folder}: it is a file, not a folder") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotWrite(f"cannot write into {folder}: {reason}") from None

@@ -1,0 +1,197 @@
+"""Video files -> overlay video, recording and BVH files; no frame is dropped."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Protocol
+
+import numpy as np
+
+from xnect.calib.camera import Camera
+from xnect.demo.outputs import Outputs
+from xnect.demo.sources.video import SUFFIXES, VideoFile
+from xnect.errors import CannotOpenSource, CannotWrite
+from xnect.types import Frame, Result
+
+
+class Stream(Protocol):
+    """What the programs need of a pipeline."""
+
+    camera: Camera | None
+
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Result]:
+        """One result per frame, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one input."""
+
+    source: str
+    files: tuple[Path, ...]
+    frames: int
+    people: int  # identities
+    wall_s: float
+    stages_ms: dict[str, float]  # median per frame
+    problems: tuple[str, ...] = ()  # sentences
+    stopped: bool = False  # by Ctrl-C
+
+    def text(self) -> str:
+        """The summary for the user, several lines."""
+        fps = self.frames / self.wall_s if self.wall_s > 0 else 0.0
+        count = "1 person" if self.people == 1 else f"{self.people} people"
+        cut = " (stopped early)" if self.stopped else ""
+        lines = [f"{self.source}: {self.frames} frames, {count}, {fps:.1f} frames/s{cut}"]
+        if self.stages_ms:
+            stages = ", ".join(f"{name} {ms:.1f}" for name, ms in self.stages_ms.items())
+            lines.append(f"  ms per frame: {stages}")
+        return "\n".join([*lines, *(f"  {path}" for path in self.files)])
+
+
+def never() -> bool:
+    """The `stop` of something that is not to be stopped."""
+    return False
+
+
+def process_video(
+    path: str | Path,
+    out: str | Path,
+    *,
+    pipeline: Stream,
+    camera_for: Callable[[int, int], Camera | None] = lambda height, width: None,
+    name: str | None = None,
+    overlay: bool = True,
+    scene: bool = False,
+    max_frames: int | None = None,
+    stop: Callable[[], bool] = never,
+    show_progress: bool = False,
+) -> Report:
+    """Run one video through `pipeline` and write everything about it into the folder `out`.
+
+    A file that breaks half-way, a disk that fills up and `stop` leave complete outputs of what was
+    done; the first two are named in `Report.problems`.
+
+    Args:
+        camera_for: the camera of pictures of a height and width; None for a guess.
+        name: of the outputs; that of the file when not given.
+        scene: put a 3D view beside the overlay.
+
+    Raises:
+        CannotOpenSource: the file gives no picture at all.
+        CannotWrite: the folder cannot be written at all.
+    """
+    with VideoFile(path) as video:
+        pipeline.camera = camera_for(*video.hw)
+        outputs = Outputs(
+            Path(out), name or Path(path).stem, source=str(path), fps=video.fps,
+            overlay=overlay, scene=scene,
+        )  # fmt: skip
+        total = min(video.frames, max_frames or video.frames) or None
+        frames = islice(iter(video), max_frames)
+        try:
+            return _run(
+                frames, outputs, pipeline, source=str(path), stop=stop,
+                total=total if show_progress else -1,
+            )  # fmt: skip
+        finally:
+            outputs.finish()
+
+
+def _run(
+    frames: Iterator[Frame],
+    outputs: Outputs,
+    pipeline: Stream,
+    *,
+    source: str,
+    stop: Callable[[], bool],
+    total: int | None,
+) -> Report:
+    """The loop over frames.  `total` is for the progress bar, -1 for none."""
+    from tqdm import tqdm
+
+    images: deque[np.ndarray] = deque()  # of the frames that the pipeline has not answered yet
+    people: set[int] = set()
+    timings: dict[str, list[float]] = {}
+    problems: list[str] = []
+    stopped = False
+    bar = tqdm(total=total, unit="frame", desc=Path(source).name, disable=total == -1 or None)
+    start = time.perf_counter()
+    with bar:
+        try:
+            for result in pipeline.stream(remember(frames, images)):
+                outputs.append(images.popleft(), result)
+                people.update(person.track_id for person in result.people)
+                for stage, ms in result.timings_ms.items():
+                    timings.setdefault(stage, []).append(ms)
+                bar.update()
+                if stopped := stop():
+                    break
+        except (CannotOpenSource, CannotWrite) as error:
+            problems.append(str(error))
+    wall_s = time.perf_counter() - start
+    files, unfinished = outputs.finish()
+    problems += [sentence for sentence in unfinished if sentence not in problems]
+    stages_ms = {stage: median(values) for stage, values in timings.items()}
+    return Report(
+        source, tuple(files), outputs.frames, len(people), wall_s, stages_ms, tuple(problems),
+        stopped,
+    )  # fmt: skip
+
+
+def remember(frames: Iterable[Frame], images: deque[np.ndarray]) -> Iterator[Frame]:
+    """The frames themselves; their pictures are put into `images` in passing."""
+    for frame in frames:
+        images.append(frame.image)
+        yield frame
+
+
+def find_videos(words: Sequence[str]) -> list[Path]:
+    """Files, folders and patterns -> files, each once, in order.
+
+    Of a folder the videos directly in it are taken, without overlays that this program wrote.
+
+    Raises:
+        CannotOpenSource: a pattern or a folder gives nothing.
+    """
+    found: list[Path] = []
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if _is_input(p))
+            if not inside:
+                raise CannotOpenSource(f"cannot use the folder {path}: there is no video in it")
+            found += inside
+        elif not path.exists() and glob.has_magic(word):
+            matched = sorted(Path(p) for p in glob.glob(word, recursive=True))
+            if not matched:
+                raise CannotOpenSource(f"cannot find any file like {word}")
+            found += matched
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _is_input(path: Path) -> bool:
+    ours = path.stem.endswith(("_overlay", "_overlay.part"))
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not ours
+
+
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """A name for the outputs of each input: its stem, with a number where stems are equal."""
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        name, number = path.stem, 2
+        while name.lower() in taken:  # file systems of Windows and macOS ignore case
+            name, number = f"{path.stem}_{number}", number + 1
+        taken.add(name.lower())
+        names.append(name)
+    return names

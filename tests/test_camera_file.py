@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xnect.calib.camera import Camera
+from xnect.calib.file import camera_of_fov, load_camera, save_camera
+
+CAMERA = Camera(1234.5, 1230.25, 640.125, 355.5, 1280, 720, (0.1, -0.2, 0.001, 0.002, 0.03))
+
+
+def same(a: Camera, b: Camera) -> bool:
+    return vars(a) == vars(b)
+
+
+@given(
+    st.floats(1, 1e5), st.floats(-1e4, 1e4), st.integers(1, 10_000),
+    st.lists(st.floats(-1, 1), min_size=5, max_size=5), st.booleans(),
+)  # fmt: skip
+def test_a_saved_camera_is_loaded_unchanged(
+    tmp_path_factory: pytest.TempPathFactory,
+    focal: float, centre: float, size: int, dist: list[float], calibrated: bool,
+) -> None:  # fmt: skip
+    path = tmp_path_factory.mktemp("camera") / "camera.json"
+    camera = Camera(focal, focal * 1.1, centre, -centre, size, size + 1, tuple(dist), calibrated)
+    save_camera(path, camera)
+    assert same(load_camera(path), camera)
+
+
+def write_opencv(path: Path, dist: np.ndarray, names: tuple[str, str]) -> None:
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    storage.write("image_width", 1280)
+    storage.write("image_height", 720)
+    storage.write(names[0], CAMERA.matrix)
+    storage.write(names[1], dist)
+    storage.release()
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1)])
+@pytest.mark.parametrize("names", [("camera_matrix", "distortion_coefficients"), ("K", "D")])
+def test_the_yaml_of_opencv_is_read(
+    tmp_path: Path, shape: tuple[int, int], names: tuple[str, str]
+) -> None:
+    path = tmp_path / "camera.yml"
+    write_opencv(path, np.array(CAMERA.dist).reshape(shape), names)
+    assert same(load_camera(path), CAMERA)
+
+
+def test_the_yaml_of_ros_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "camera.yaml"
+    path.write_text(
+        "image_width: 1280\nimage_height: 720\ncamera_matrix:\n  rows: 3\n  cols: 3\n"
+        "  data: [1234.5, 0, 640.125, 0, 1230.25, 355.5, 0, 0, 1]\n"
+        "distortion_coefficients:\n  rows: 1\n  cols: 5\n  data: [0.1, -0.2, 0.001, 0.002, 0.03]\n"
+    )
+    assert same(load_camera(path), CAMERA)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "neither"),
+        ("hello", "neither"),
+        ("\x00\x01\x02", "neither"),
+        ("{", "not valid JSON"),
+        ('{"fx": 1}', "lacks fy"),
+        (json.dumps({"fx": -1, "fy": 1, "cx": 0, "cy": 0, "width": 2, "height": 2}), "positive"),
+        (json.dumps({"fx": "a", "fy": 1, "cx": 0, "cy": 0, "width": 2, "height": 2}), "number"),
+        ('{"fx": NaN, "fy": 1, "cx": 0, "cy": 0, "width": 2, "height": 2}', "finite"),
+        (
+            json.dumps({"fx": 1, "fy": 1, "cx": 0, "cy": 0, "width": 2, "height": 2, "dist": [1]}),
+            "got 1",
+        ),
+    ],
+)
+def test_what_is_no_camera_is_refused_in_one_sentence(
+    tmp_path: Path, text: str, word: str
+) -> None:
+    path = tmp_path / "camera.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=word) as caught:
+        load_camera(path)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.floats(0.1, 3.0), st.integers(1, 4000), st.integers(1, 4000))
+def test_the_longer_side_is_seen_under_the_given_angle(fov: float, height: int, width: int) -> None:
+    camera = camera_of_fov(fov, height_px=height, width_px=width)
+    assert 2 * math.atan(max(height, width) / 2 / camera.fx_px) == pytest.approx(fov)
+    assert camera.calibrated
