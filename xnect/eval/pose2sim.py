@@ -1,0 +1,234 @@
+"""Error on the pose2sim clip: one man, four calibrated cameras, 100 frames with 3D labels.
+
+    python -m xnect.eval.pose2sim --data ../shared/data/pose2sim              (whole pipeline)
+    python -m xnect.eval.pose2sim --data ../shared/data/pose2sim --lifter     (given 2D joints)
+
+Labels are triangulated from 2D detections: differences below 20 mm say nothing.  A woman in the
+background has no label; the person nearest to the labelled 2D joints is the man.  For evaluation
+only: nothing may be tuned on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from xnect.calib.camera import Camera
+from xnect.errors import BadInput
+from xnect.eval.metrics import mpjpe, pa_mpjpe, pck3d
+from xnect.heads.lift import Lifter
+from xnect.lift import lift, load_lifter
+from xnect.skeleton import J2D, J3D
+from xnect.types import Frame, PartialPose, Person, Result
+
+NEAR = 0.2
+"""A person is the man when their joints lie nearer than this share of his height, in the mean."""
+
+
+class Streams(Protocol):
+    """The part of a pipeline that is needed here."""
+
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Result]:
+        """Results, one for each frame."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The man in C cameras and F frames; joints that XNect has, without the nose (it is wrong)."""
+
+    joint: np.ndarray  # (K,) number in JOINTS3D of each label
+    joints_m: np.ndarray  # (C, F, K, 3) camera axes
+    joints_px: np.ndarray  # (C, F, K, 2)
+    detections: np.ndarray  # (C, F, K, 3) OpenPose: x, y, confidence
+    valid: np.ndarray  # (F, K) bool
+    cameras: tuple[Camera, ...]
+    videos: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pose2simRow:
+    """Figures of one camera, over the frames in which the man was found."""
+
+    found: float  # share of the frames
+    pa_mpjpe_mm: float  # after Procrustes alignment
+    mpjpe_mm: float  # hips' middle at the origin, size as labelled; camera axes
+    pck_150mm: float  # of the same
+
+
+def load_pose2sim(root: str | Path) -> Labels:
+    """Labels of the folder `root`.
+
+    Raises:
+        BadInput: there is no `labels.npz` in it.
+    """
+    path = Path(root) / "labels.npz"
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist; give the folder of the pose2sim clip")
+    with np.load(path, allow_pickle=False) as file:
+        z = {key: file[key] for key in file.files}
+    names = ["head_top" if n == "head" else str(n) for n in z["joint_names"]]
+    keep = [i for i, n in enumerate(names) if n in J3D]
+    cameras = tuple(
+        Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], int(w), int(h), tuple(map(float, d)))
+        for k, d, (w, h) in zip(z["K"], z["dist"], z["image_size_wh"], strict=True)
+    )
+    return Labels(
+        joint=np.array([J3D[names[i]] for i in keep]),
+        joints_m=z["joints3d_cam_mm"][:, :, keep] / 1000,
+        joints_px=z["joints2d_px"][:, :, keep],
+        detections=z["detections2d_px_conf"][:, :, keep],
+        valid=z["joint_valid"][:, keep],
+        cameras=cameras,
+        videos=tuple(str(v) for v in z["video_files"]),
+    )
+
+
+def pose2sim_report(
+    tested: Lifter | Callable[[Camera], Streams], root: str | Path
+) -> dict[str, Pose2simRow]:
+    """Camera -> figures, and "all".
+
+    Args:
+        tested: a lifter, which is given the 2D detections that come with the clip, or a function
+            that makes a pipeline for a camera, which is given the four videos.
+        root: folder of the clip.
+    """
+    labels = load_pose2sim(root)
+    if isinstance(tested, Lifter):
+        poses = np.stack([_lifted(tested, labels, c) for c in range(len(labels.cameras))])
+    else:
+        poses = np.stack(
+            [_streamed(tested, labels, c, Path(root)) for c in range(len(labels.cameras))]
+        )
+    report = {
+        Path(video).stem: _row(poses[[c]], labels.joints_m[[c]], labels)
+        for c, video in enumerate(labels.videos)
+    }
+    return {**report, "all": _row(poses, labels.joints_m, labels)}
+
+
+def the_man(people: Sequence[Person], labels: Labels, camera: int, frame: int) -> Person | None:
+    """The person nearest to the labelled 2D joints, if anybody is near enough (`NEAR`)."""
+    valid = labels.valid[frame]
+    true_px = labels.joints_px[camera, frame]
+    height_px = np.ptp(true_px[valid, 1])
+    names = {number: name for name, number in J3D.items()}
+    pairs = [(k, J2D[names[j]]) for k, j in enumerate(labels.joint) if names[j] in J2D and valid[k]]
+    best, nearest = None, NEAR
+    for person in people:
+        seen = [(k, j) for k, j in pairs if person.joints2d_score[j] > 0]
+        if len(seen) < 3:
+            continue
+        k, j = (list(index) for index in zip(*seen, strict=True))
+        away = np.linalg.norm(person.joints2d_px[j] - true_px[k], axis=-1).mean() / height_px
+        if away < nearest:
+            best, nearest = person, away
+    return best
+
+
+def _row(poses_m: np.ndarray, true_m: np.ndarray, labels: Labels) -> Pose2simRow:
+    """(C, F, 21, 3) predictions, nan where the man was not found, against (C, F, K, 3)."""
+    hips = [J3D["left_hip"], J3D["right_hip"]]
+    hip_labels = [int(np.flatnonzero(labels.joint == h)[0]) for h in hips]
+    found = np.isfinite(poses_m).all((-1, -2))  # (C, F)
+    pred = poses_m[found] - poses_m[found][:, hips].mean(1, keepdims=True)
+    pred = pred[:, labels.joint]
+    true = true_m[found] - true_m[found][:, hip_labels].mean(1, keepdims=True)
+    valid = np.broadcast_to(labels.valid, (*found.shape, len(labels.joint)))[found]
+    size = _bone_sum(true, labels) / np.maximum(_bone_sum(pred, labels), 1e-9)
+    scaled = pred * np.median(size) if len(size) else pred
+    return Pose2simRow(
+        found=round(float(found.mean()), 3),
+        pa_mpjpe_mm=round(1000 * pa_mpjpe(pred, true, valid), 1),
+        mpjpe_mm=round(1000 * mpjpe(scaled, true, valid), 1),
+        pck_150mm=round(pck3d(scaled, true, valid), 3),
+    )
+
+
+def _bone_sum(joints_m: np.ndarray, labels: Labels) -> np.ndarray:
+    """(N, K, 3) -> (N,) length of both thighs and shins, the measure of a person's size here."""
+    at = {int(j): joints_m[:, k] for k, j in enumerate(labels.joint)}
+    bones = [
+        (J3D[f"{side}_{a}"], J3D[f"{side}_{b}"])
+        for side in ("left", "right")
+        for a, b in (("hip", "knee"), ("knee", "ankle"))
+    ]
+    return np.sum([np.linalg.norm(at[a] - at[b], axis=-1) for a, b in bones], axis=0)
+
+
+def _lifted(lifter: Lifter, labels: Labels, camera: int) -> np.ndarray:
+    """(F, 21, 3) from the given 2D detections; the head top is no input of ours."""
+    names = {number: name for name, number in J3D.items()}
+    shown = [(k, J2D[names[j]]) for k, j in enumerate(labels.joint) if names[j] in J2D]
+    partials = []
+    for detections in labels.detections[camera]:
+        joints_px, score = np.zeros((18, 2)), np.zeros(18)
+        for k, j in shown:
+            joints_px[j], score[j] = detections[k, :2], detections[k, 2]
+        partials.append(PartialPose(joints_px, score, np.zeros((18, 63)), float(score.mean())))
+    poses = lift(partials, lifter, camera=labels.cameras[camera])
+    return np.stack([p.joints_m for p in poses])
+
+
+def _streamed(
+    pipeline_for: Callable[[Camera], Streams], labels: Labels, camera: int, root: Path
+) -> np.ndarray:
+    """(F, 21, 3) of the whole pipeline on a video; nan where the man was not found."""
+    poses = np.full((labels.joints_m.shape[1], 21, 3), np.nan)
+    pipeline = pipeline_for(labels.cameras[camera])
+    for frame, result in enumerate(
+        pipeline.stream(_frames(root / labels.videos[camera], labels.cameras[camera]))
+    ):
+        man = the_man(result.people, labels, camera, frame)
+        if man is not None:
+            poses[frame] = man.joints3d_m
+    return poses
+
+
+def _frames(path: Path, camera: Camera) -> Iterator[Frame]:
+    """Frames of a video, black columns added on the right to the width of the calibration."""
+    import av
+
+    with av.open(str(path)) as container:
+        for index, picture in enumerate(container.decode(video=0)):
+            image = picture.to_ndarray(format="rgb24")
+            missing = camera.width_px - image.shape[1]
+            if missing > 0:
+                image = np.pad(image, ((0, 0), (0, missing), (0, 0)))
+            yield Frame(index, float(picture.time or 0.0), image)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the report as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the clip")
+    parser.add_argument("--preset", default="s", help="network of the pipeline")
+    parser.add_argument(
+        "--lifter", nargs="?", type=Path, const=WEIGHTS, help="test this lifter only, on given 2D"
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.lifter is not None:
+        report = pose2sim_report(load_lifter(chosen.lifter), chosen.data)
+    else:
+        from xnect.model import load_pipeline
+
+        report = pose2sim_report(
+            lambda camera: load_pipeline(chosen.preset, camera=camera), chosen.data
+        )
+    sys.stdout.write(
+        json.dumps({name: asdict(row) for name, row in report.items()}, indent=1) + "\n"
+    )
+    return 0
+
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "lifter.safetensors"
+
+if __name__ == "__main__":
+    raise SystemExit(main())
