@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from takes import person, take
 
+from tests.takes import person, take
+from xnect.calib.camera import Camera
 from xnect.errors import BadInput, CannotWrite
 from xnect.export.bvh import bvh, continuous_zxy_rad
+from xnect.fit import fit
 from xnect.recording import load_recording, save_recording
-from xnect.skeleton import BODY, J3D
-from xnect.types import Result
+from xnect.skeleton import BODY, J3D, REFERENCE_CHAIN_M, chain_m
+from xnect.track import Track
+from xnect.types import PartialPose, Pose3D, Result
 
 WORLD_FROM_CAMERA = np.array([[1, 0, 0], [0, -1, 0], [0, 0, -1]])
 FILE_NAMES = {
@@ -122,6 +125,25 @@ def test_every_frame_stands_where_it_was_recorded(written, track_id):
     for frame, row in zip(file.frames, rows, strict=True):
         want = in_world(recording.joints3d_m[row].astype(float))
         np.testing.assert_allclose(file.joints_m(frame), want, atol=1e-4)  # 0.1 mm
+
+
+def test_the_people_that_the_fit_gives_stand_where_it_put_them(tmp_path):
+    camera = Camera.guess(480, 640)
+    poses = []
+    for track_id in (1, 2):
+        joints_m = person(0.3, track_id).joints3d_m.astype(float)
+        joints_m *= REFERENCE_CHAIN_M / chain_m(joints_m)
+        joints_px = np.zeros((18, 2))
+        joints_px[1:14] = camera.project(joints_m)[1:14]
+        partial = PartialPose(joints_px, np.eye(18)[1:14].sum(0), np.zeros((18, 63)), 1.0)
+        poses.append(Pose3D(partial, joints_m - joints_m[J3D["pelvis"]], np.ones(21)))
+    people = fit([Track(track_id, pose) for track_id, pose in enumerate(poses, 1)], camera, 0.0)
+    result = Result(0, 0.0, (480, 640), camera, people)
+    recording = load_recording(save_recording(tmp_path / "a", [result]))
+    for someone in people:
+        file = ReadBack(bvh(tmp_path / "a.bvh", recording, someone.track_id))
+        want = in_world(someone.joints3d_m)
+        np.testing.assert_allclose(file.joints_m(file.frames[0]), want, atol=1e-4)
 
 
 def test_all_zero_is_a_t_pose_in_centimetres(written):

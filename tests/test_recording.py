@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from takes import CAMERA, forward_kinematics, person, take
 
+from tests.takes import CAMERA, forward_kinematics, person, take
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput, CannotWrite, XnectError
 from xnect.recording import RecordingWriter, load_recording, save_recording, spool_path
@@ -19,7 +19,7 @@ from xnect.types import Person, Result
 
 TIMES_S = np.arange(12) / 25
 PRESENT = {1: range(12), 2: (2, 3, 7), 9: range(5, 12)}
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def assert_same_results(got, want):
@@ -157,9 +157,9 @@ def test_an_exception_keeps_what_was_appended_and_passes_on(tmp_path, error):
 
 
 KILLED = """
-import sys; sys.path.insert(0, {tests!r})
+import sys; sys.path.insert(0, {root!r})
 import numpy as np
-from takes import take
+from tests.takes import take
 from xnect.recording import RecordingWriter
 writer = RecordingWriter({path!r}, fps=25)
 for number, result in enumerate(take(np.arange(12) / 25, {{1: range(12), 2: (2, 3, 7)}})):
@@ -171,7 +171,7 @@ sys.stdin.read()
 
 def test_a_killed_process_leaves_a_recording(tmp_path):
     path = tmp_path / "take.npz"
-    code = KILLED.format(tests=str(TESTS), path=str(path))
+    code = KILLED.format(root=str(ROOT), path=str(path))
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -195,9 +195,9 @@ def test_a_killed_process_leaves_a_recording(tmp_path):
 
 
 FULL = """
-import resource, signal, sys; sys.path.insert(0, {tests!r})
+import resource, signal, sys; sys.path.insert(0, {root!r})
 import numpy as np
-from takes import take
+from tests.takes import take
 from xnect.errors import CannotWrite
 from xnect.recording import RecordingWriter, save_recording
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -217,7 +217,7 @@ except CannotWrite as error:
 @pytest.mark.parametrize(("limit", "frames"), [(8000, range(1, 12)), (17000, [12]), (600, [0])])
 def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, limit, frames):
     path = tmp_path / "take.npz"
-    code = FULL.format(tests=str(TESTS), path=str(path), limit=limit)
+    code = FULL.format(root=str(ROOT), path=str(path), limit=limit)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     done, sentence = run.stdout.strip().split(" ", 1)
     assert "cannot write" in sentence
