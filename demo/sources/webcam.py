@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from types import TracebackType
 from typing import Any
@@ -97,13 +98,17 @@ class LiveCamera:
 
     def _open(self) -> Any:
         """A capture, which may have failed to open; OpenCV's own complaints are switched off."""
-        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", LOW_DELAY)
         os.environ.setdefault("OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS", "0")  # opencv#17687
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         import cv2
 
-        if hasattr(cv2, "setLogLevel"):
-            cv2.setLogLevel(0)
+        _hush(cv2)
+        with _ffmpeg_options(LOW_DELAY if str(self.source).startswith("rtsp") else None):
+            return self._capture_of_source()
+
+    def _capture_of_source(self) -> Any:
+        import cv2
+
         if isinstance(self.source, str):
             timeouts = [
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS,
@@ -123,6 +128,28 @@ class LiveCamera:
         import cv2
 
         return self._capture.isOpened() and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+
+
+def _hush(cv2: Any) -> None:
+    """Keep OpenCV from printing warnings beside our sentence; its versions differ in the name."""
+    if hasattr(cv2, "setLogLevel"):
+        cv2.setLogLevel(0)
+    elif hasattr(getattr(cv2, "utils", None), "logging"):
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@contextmanager
+def _ffmpeg_options(options: str | None) -> Iterator[None]:
+    """OpenCV reads FFmpeg's options from the environment, and only there, when it opens."""
+    name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+    if options is None or name in os.environ:  # the user's own options count
+        yield
+        return
+    os.environ[name] = options
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _name(source: int | str) -> str:
