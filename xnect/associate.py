@@ -29,8 +29,8 @@ class AssociateOptions:
     along_at_least: float = 0.05  # of one sample; the field is about 0 beside limbs
     support_at_least: float = 0.7  # share of samples along a limb; hands and legs cross it
     link_at_least: float = 0.15  # mean field along the limb: the field is weak where unsure
-    short_cells: float = 2.0  # a limb shorter than this has too few cells to show a direction
-    short_fit: float = 0.3  # what a link of length 0 scores: near joints mostly belong together
+    short_cells: float = 1.0  # a limb shorter than this lies in too few cells to show a direction
+    short_fit: float = 0.4  # what a link of length 0 scores: near joints mostly belong together
     share_at_least: float = 0.35  # fit of the links that give one joint to two people
     join_within: float = 1.3  # of the resting distance: fragments that may be one body
     same_within_m: float = 0.12  # on the body: nearer joints are one joint, seen twice
