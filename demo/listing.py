@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 
 def listing() -> str:
     """Lines for the user."""
-    import xnect.weights
-    from xnect.backbones import selecsls
-    from xnect.model import PRESETS
+    from xnect import backbones
+    from xnect.model import DEFAULT_PRESET, WEIGHTS, bundled_weights
+    from xnect.network import PRESETS
 
-    folder = Path(xnect.weights.__file__).parent
-    weights = [
-        f"  {path.name}  {path.stat().st_size / 1e6:.1f} MB"
-        for path in sorted(folder.glob("*.safetensors"))
-    ]
-    backbones = sorted(getattr(selecsls, "__all__", ()))
-    return "\n".join(
-        [
-            "presets:", *(f"  {name}  {preset}" for name, preset in PRESETS.items()),
-            "backbones:", *(f"  {name}" for name in backbones),
-            f"weights in {folder}:", *(weights or ["  none"]),
-        ]
-    )  # fmt: skip
+    lines = ["presets:"]
+    for name, preset in PRESETS.items():
+        height, width = preset.input_hw
+        bundled = "" if bundled_weights(name).is_file() else ", no bundled weights"
+        default = ", default" if name == DEFAULT_PRESET else ""
+        lines.append(f"  {name}  {width}x{height}{default}{bundled}")
+    made = [name for name in backbones.__all__ if name.islower()]
+    lines += ["backbones:", *(f"  {name}" for name in made)]
+    files = sorted(WEIGHTS.glob("*.safetensors"))
+    lines.append(f"weights in {WEIGHTS}:")
+    lines += [f"  {path.name}  {path.stat().st_size / 1e6:.1f} MB" for path in files] or ["  none"]
+    return "\n".join(lines)

@@ -22,7 +22,7 @@ from xnect.demo.sources.video import VideoFile, played_live
 from xnect.demo.sources.webcam import LiveCamera
 from xnect.demo.video import Stream, never, remember
 from xnect.draw import draw_result
-from xnect.errors import CannotOpenSource, CannotWrite
+from xnect.errors import CannotOpenSource, CannotWrite, XnectError
 from xnect.types import Frame, Result
 
 KEEP = 36_000
@@ -212,7 +212,7 @@ def run_live(
                     recorder.toggle(result.time_s)
                 if key == "q" or not viewer(result) or over() or clock.frames == max_frames:
                     break
-        except CannotOpenSource as error:
+        except XnectError as error:
             if clock.frames == 0:
                 raise
             recorder.problems.append(str(error))

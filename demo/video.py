@@ -17,7 +17,7 @@ import numpy as np
 from xnect.calib.camera import Camera
 from xnect.demo.outputs import Outputs
 from xnect.demo.sources.video import SUFFIXES, VideoFile
-from xnect.errors import CannotOpenSource, CannotWrite
+from xnect.errors import CannotOpenSource, XnectError
 from xnect.types import Frame, Result
 
 
@@ -134,7 +134,7 @@ def _run(
                 bar.update()
                 if stopped := stop():
                     break
-        except (CannotOpenSource, CannotWrite) as error:
+        except XnectError as error:
             problems.append(str(error))
     wall_s = time.perf_counter() - start
     files, unfinished = outputs.finish()

@@ -80,9 +80,7 @@ def test_the_yaml_of_ros_is_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_camera_is_refused_in_one_sentence(
-    tmp_path: Path, text: str, word: str
-) -> None:
+def test_what_is_no_camera_is_refused_in_one_sentence(tmp_path: Path, text: str, word: str) -> None:
     path = tmp_path / "camera.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=word) as caught:

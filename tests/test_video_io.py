@@ -121,9 +121,10 @@ def test_what_is_no_video_is_refused_in_one_sentence(tmp_path: Path, make, word:
 
 def _moov_first(path: Path) -> Path:
     first = path.with_name("first.mp4")
-    with av.open(str(path)) as source, av.open(
-        str(first), "w", options={"movflags": "faststart"}
-    ) as target:
+    with (
+        av.open(str(path)) as source,
+        av.open(str(first), "w", options={"movflags": "faststart"}) as target,
+    ):
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:

@@ -6,6 +6,7 @@ write beside the picture is applied; pixels that are not square are made square.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -154,8 +155,8 @@ class VideoFile:
     def _complain(self, done: int, last_s: float) -> None:
         """Raise when the file gave less than it announces."""
         promised = self._stream.frames
-        missing_frames = promised > 0 and done < 0.95 * promised - 1
-        missing_time = last_s < 0.95 * _seconds(self._container) - 0.5
+        missing_frames = promised == 0 or done < 0.95 * promised - 1
+        missing_time = last_s < 0.95 * _announced_s(self._container, self._stream) - 0.5
         if self._bad_packets or (missing_frames and missing_time):
             of = f" of {promised}" if promised else ""
             raise CannotOpenSource(
@@ -222,6 +223,15 @@ def _orientation(decoded: Any) -> Orientation:
 def _seconds(container: Any) -> float:
     """Length that the file announces; 0 when unknown."""
     return float(container.duration or 0) / 1e6
+
+
+def _announced_s(container: Any, stream: Any) -> float:
+    """Length of the pictures that the file announces, 0 when it says nothing of them alone."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if tag := re.match(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):  # Matroska
+        return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+    return _seconds(container) if len(container.streams) == 1 else 0.0
 
 
 def _reason(error: Exception) -> str:
