@@ -30,8 +30,8 @@ def folded(network: nn.Module) -> nn.Module:
 def _fold(layer: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.Module:
     if isinstance(layer, nn.Conv2d):
         return fuse_conv_bn_eval(layer, norm)
-    # torch's own fusion of transposed convolutions is wrong for groups: the output channels of
-    # (in, out / groups, k, k) repeat with every group of inputs.
+    # torch's own fusion of transposed convolutions refuses groups: its weight is
+    # (in, out / groups, k, k), and the output channels repeat with every group of inputs.
     out = copy.deepcopy(layer)
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     by_group = scale.view(layer.groups, 1, -1, 1, 1)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from xnect.network import Maps
 from xnect.train.targets import Targets
 
+PEAK = 0.6
+"""Cells whose Gaussian is above this must be 1 in the heatmap."""
+
 OFF_LIMB_WEIGHT = 0.06
 """Of a cell without a limb in the affinity loss: nine of ten cells are such."""
 
 
 def heatmap_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Quality focal loss (Li et al. 2020, eq. 4, beta 2) per unit of target.
+    """Penalty-reduced focal loss (CornerNet, Law & Deng 2018, eq. 1; alpha 2, beta 4) per peak.
 
-    Plain L2 rewards empty maps when training starts from nothing; this one does not, and unlike
-    the penalty-reduced focal loss it keeps the Gaussian's shape, from which sub-pixels are read.
+    Plain L2, and also the quality focal loss, reward empty or faint maps when training starts
+    from nothing; this one does not.  Cells with a target above `PEAK` are peaks: every joint has
+    one even when it lies on the corner of four cells.
     """
-    probability = torch.sigmoid(logits)
-    cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    loss = (target - probability).abs().square() * cross * weight
-    return loss.sum() / (target * weight).sum().clamp_min(1.0)
+    logit = logits.clamp(-12, 12)
+    log_p, log_q = F.logsigmoid(logit), F.logsigmoid(-logit)
+    p, q = log_p.exp(), log_q.exp()
+    peak = (target > PEAK).float()
+    on_peak = -q.square() * log_p * peak
+    elsewhere = -((1 - target) ** 4) * p.square() * log_q * (1 - peak)
+    return ((on_peak + elsewhere) * weight).sum() / (peak * weight).sum().clamp_min(1.0)
 
 
 def affinity_loss(predicted: Tensor, targets: Targets) -> Tensor:
@@ -42,6 +48,6 @@ def stage1_losses(maps: Maps, targets: Targets) -> dict[str, Tensor]:
     """The three terms, in the weights in which they are added."""
     return {
         "heatmaps": heatmap_loss(maps.heatmaps.float(), targets.heatmaps, targets.heatmap_weight),
-        "affinities": 0.5 * affinity_loss(maps.affinities.float(), targets),
+        "affinities": 0.7 * affinity_loss(maps.affinities.float(), targets),
         "codes": 0.25 * code_loss(maps.codes.float(), targets),
     }

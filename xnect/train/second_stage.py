@@ -13,7 +13,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from xnect.eval.lifter import evaluate_lifter
 from xnect.heads.lift import Lifted, Lifter
-from xnect.lift import N_FEATURES, encode, save_lifter
+from xnect.lift import N_FEATURES, encode, load_lifter, save_lifter
 from xnect.skeleton import BONE_PARENTS, JOINTS3D, ROOT
 from xnect.synth.evidence import Evidence, EvidenceOptions, simulate
 from xnect.synth.skeletons import Bodies, Motion, Skeletons, draw, load_bodies, load_motion
@@ -46,14 +46,14 @@ class SecondStageOptions:
 
     steps: int = 20_000
     minutes: float = 30.0  # the run ends, and the rate reaches its end, when either is spent
-    batch: int = 512
+    batch: int = 256
     pool: int = 150_000  # poses in memory, drawn again and again under new cameras
     renewed: int = 10_000  # of them replaced by new ones ...
     renew_every: int = 200  # ... every so many steps
     rate: float = 1.5e-3  # peak of AdamW's rate, after a warm-up, then cosine to 1 %
     decay: float = 1e-4
     ema: float = 0.999
-    width: int = 384
+    width: int = 256
     blocks: int = 2
     seed: int = 0
     report_every: int = 2000
@@ -65,13 +65,24 @@ def train(
     motion: Motion,
     validation: Skeletons,
     options: SecondStageOptions,
-    evidence: EvidenceOptions | None = None,
+    *,
+    start: Lifter | None = None,
+    keep: Callable[[Lifter], object] = lambda lifter: None,
 ) -> Lifter:
-    """A trained lifter (the moving average), in evaluation mode; logs errors on the way."""
+    """A trained lifter (the moving average), in evaluation mode; logs errors on the way.
+
+    Args:
+        bodies: shapes to train on.
+        motion: poses to train on.
+        validation: people for the reports.
+        options: how long, how fast.
+        start: weights to go on from, else random ones.
+        keep: is given the lifter at every report, to save it.
+    """
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
-    evidence = evidence or EvidenceOptions()
     lifter = Lifter(N_FEATURES, root=ROOT, width=options.width, blocks=options.blocks)
+    lifter = copy.deepcopy(start).train() if start else lifter
     average = copy.deepcopy(lifter).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(
         lifter.parameters(),
@@ -82,7 +93,7 @@ def train(
     )
     joints, shown = _tensors(draw(rng, bodies, motion, options.pool))
     losses: list[float] = []
-    start, step, spent = time.monotonic(), 0, 0.0
+    begin, step, spent = time.monotonic(), 0, 0.0
     while spent < 1:
         if step and step % options.renew_every == 0:
             chosen = torch.from_numpy(rng.permutation(options.pool)[: options.renewed])
@@ -90,7 +101,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = options.rate * _schedule(step, spent)
         chosen = torch.from_numpy(rng.integers(options.pool, size=options.batch))
-        seen = simulate(joints[chosen], shown[chosen], evidence, int(rng.integers(2**40)))
+        seen = simulate(joints[chosen], shown[chosen], EvidenceOptions(), int(rng.integers(2**40)))
         loss = lifter_loss(lifter, seen)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -99,10 +110,11 @@ def train(
         _follow(average, lifter, min(options.ema, (1 + step) / (10 + step)))
         losses.append(loss.item())
         step += 1
-        spent = max(step / options.steps, (time.monotonic() - start) / 60 / options.minutes)
+        spent = max(step / options.steps, (time.monotonic() - begin) / 60 / options.minutes)
         if step % options.report_every == 0:
             log.info("step %d loss %.4f", step, np.mean(losses[-options.report_every :]))
             _log_report(evaluate_lifter(average, validation))
+            keep(average)
     return average
 
 
@@ -154,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of body.npz, motion.npz")
     parser.add_argument("-o", "--out", type=Path, required=True, help="weights to write")
+    parser.add_argument("--start", type=Path, help="weights to go on from")
     for field in fields(SecondStageOptions):
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, type=type(field.default), default=field.default)
@@ -163,11 +176,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bodies = load_bodies(chosen["data"])
     held_out = load_motion(chosen["data"], held_out=True)
     validation = draw(np.random.default_rng(1), bodies, held_out, options.people, mix=False)
-    lifter = train(bodies, load_motion(chosen["data"]), validation, options)
+    start = load_lifter(chosen["start"]) if chosen["start"] else None
+    notes = {**NOTES, "options": repr(options), "started_from": str(chosen["start"])}
+    lifter = train(
+        bodies, load_motion(chosen["data"]), validation, options,
+        start=start, keep=lambda lifter: save_lifter(chosen["out"], lifter, notes),
+    )  # fmt: skip
     report = evaluate_lifter(lifter, validation)
     _log_report(report)
-    notes = {**NOTES, "options": repr(options), "validation_mm": repr(report)}
-    save_lifter(chosen["out"], lifter, notes)
+    save_lifter(chosen["out"], lifter, {**notes, "validation_mm": repr(report)})
     log.info("wrote %s", chosen["out"])
     return 0
 

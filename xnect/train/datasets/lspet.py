@@ -10,6 +10,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -41,7 +42,7 @@ def _joints(keypoints: np.ndarray, teacher: Teacher | None) -> tuple[np.ndarray,
 
 
 def _bystanders(boxes: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Boxes (M, 4) that are not the labelled person's own box (4,): intersection over union < 0.3."""
+    """Boxes (M, 4) other than the person's own (4,): intersection over union < 0.3."""
     if not len(boxes):
         return np.zeros((0, 4))
     low, high = np.maximum(boxes[:, :2], own[:2]), np.minimum(boxes[:, 2:], own[2:])
@@ -56,29 +57,33 @@ def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) ->
     records = {record["id"]: record for record in data["images"]}
     teachers = read_teacher(teacher_file) if teacher_file else {}
     boxes = read_boxes(teacher_file) if teacher_file else {}
-    tars = {p.name: tarfile.open(p) for p in sorted(root.glob(f"{split}-*.tar"))}
-    for annotation in data["annotations"]:
-        if annotation.get("suspect"):
-            continue
-        record = records[annotation["image_id"]]
-        file = tars[record["tar"]].extractfile(record["file_name"])
-        assert file is not None
-        raw = np.frombuffer(io.BytesIO(file.read()).getbuffer(), np.uint8)
-        image = cv2.imdecode(raw, cv2.IMREAD_COLOR)[..., ::-1]
-        teacher = teachers.get(annotation["id"])
-        keypoints = np.array(annotation["keypoints"], np.float64).reshape(14, 3)
-        joints, state = _joints(keypoints, teacher)
-        x, y, w, h = annotation["bbox"]
-        own = np.array([x, y, x + w, y + h], np.float64)
-        no3d = np.zeros((1, 21))
-        yield Sample(
-            image=image,
-            joints_px=joints[None],
-            state=state[None],
-            boxes_xyxy=own[None],
-            joints3d_m=teacher.joints3d_m[None] if teacher else np.zeros((1, 21, 3)),
-            joints3d_weight=0.5 * teacher.joints3d_weight[None] if teacher else no3d,
-            depth_m=np.zeros(1),
-            ignore_xyxy=_bystanders(boxes.get(record["id"], np.zeros((0, 4))), own),
-            outside_weight=OUTSIDE_WEIGHT,
-        )
+    with ExitStack() as stack:
+        tars = {
+            path.name: stack.enter_context(tarfile.open(path))
+            for path in sorted(root.glob(f"{split}-*.tar"))
+        }
+        for annotation in data["annotations"]:
+            if annotation.get("suspect"):
+                continue
+            record = records[annotation["image_id"]]
+            file = tars[record["tar"]].extractfile(record["file_name"])
+            assert file is not None
+            raw = np.frombuffer(io.BytesIO(file.read()).getbuffer(), np.uint8)
+            image = cv2.imdecode(raw, cv2.IMREAD_COLOR)[..., ::-1]
+            teacher = teachers.get(annotation["id"])
+            keypoints = np.array(annotation["keypoints"], np.float64).reshape(14, 3)
+            joints, state = _joints(keypoints, teacher)
+            x, y, w, h = annotation["bbox"]
+            own = np.array([x, y, x + w, y + h], np.float64)
+            no3d = np.zeros((1, 21))
+            yield Sample(
+                image=image,
+                joints_px=joints[None],
+                state=state[None],
+                boxes_xyxy=own[None],
+                joints3d_m=teacher.joints3d_m[None] if teacher else np.zeros((1, 21, 3)),
+                joints3d_weight=0.5 * teacher.joints3d_weight[None] if teacher else no3d,
+                depth_m=np.zeros(1),
+                ignore_xyxy=_bystanders(boxes.get(record["id"], np.zeros((0, 4))), own),
+                outside_weight=OUTSIDE_WEIGHT,
+            )

@@ -1,0 +1,169 @@
+"""The whole path: pictures in, people out, with the bundled weights on the bundled clip."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from xnect.calib.camera import Camera
+from xnect.errors import BadInput, BadWeights, UnknownName
+from xnect.model import bundled_weights, load_network, load_pipeline, pick_device
+from xnect.network import build_network
+from xnect.pipeline import STAGES
+from xnect.skeleton import BODY, JOINTS3D
+from xnect.train.checkpoint import save_weights
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return load_pipeline(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clip():
+    import av
+
+    from xnect import demo
+
+    path = demo.__path__[0] + "/demo.mp4"
+    with av.open(path) as container:
+        return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)][:40:2]
+
+
+def check_person(person, height, width):
+    assert person.joints2d_px.shape == (18, 2) and person.joints2d_score.shape == (18,)
+    assert person.joints3d_m.shape == (21, 3) and person.joints3d_score.shape == (21,)
+    assert person.rotations_quat_wxyz.shape == (21, 4) and person.root_m.shape == (3,)
+    for value in (person.joints2d_px, person.joints3d_m, person.rotations_quat_wxyz):
+        assert np.isfinite(value).all()
+    assert ((person.joints2d_score >= 0) & (person.joints2d_score <= 1)).all()
+    seen = person.joints2d_px[person.joints2d_score > 0]
+    assert ((seen > -10) & (seen < (width + 10, height + 10))).all()
+    np.testing.assert_allclose(np.linalg.norm(person.rotations_quat_wxyz, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(person.joints3d_m[BODY.root], person.root_m, atol=1e-6)
+    assert person.root_m[2] > 0.3
+    bones = person.joints3d_m - person.joints3d_m[list(BODY.parents)]
+    lengths = np.linalg.norm(bones, axis=1)
+    lengths[BODY.root] = 0
+    np.testing.assert_allclose(lengths, person.bone_lengths_m, atol=1e-5)
+
+
+def test_the_demo_clip_has_people_in_every_frame(pipeline, clip):
+    results = list(pipeline.stream(clip, fps=15))
+    assert len(results) == len(clip)
+    counts = [len(r.people) for r in results]
+    assert np.mean(np.array(counts) >= 2) > 0.7, counts
+    for result in results:
+        assert set(result.timings_ms) == set(STAGES)
+        assert not result.camera.calibrated
+        for person in result.people:
+            check_person(person, *result.image_hw)
+
+
+def test_bone_lengths_stay_over_time(pipeline, clip):
+    seen = {}
+    for result in pipeline.stream(clip, fps=15):
+        for person in result.people:
+            first = seen.setdefault(person.track_id, person.bone_lengths_m)
+            np.testing.assert_allclose(person.bone_lengths_m, first, atol=1e-6)
+    assert seen
+
+
+def test_one_picture_has_no_memory(pipeline, clip):
+    first, other = pipeline(clip[0]), pipeline(clip[10])
+    again = pipeline(clip[0])
+    assert len(first.people) == len(again.people)
+    for a, b in zip(first.people, again.people, strict=True):
+        np.testing.assert_array_equal(a.joints3d_m, b.joints3d_m)
+        assert a.track_id == 0
+    assert other.index == 0
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((1, 1, 3), np.uint8),
+        np.zeros((240, 320), np.uint8),
+        np.full((240, 320, 4), 127, np.uint8),
+        np.zeros((120, 500, 3), np.uint16),
+        np.full((64, 48, 3), 0.5, np.float32),
+        np.zeros((2000, 30, 3), np.uint8),
+    ],
+    ids=["1 pixel", "grey", "RGBA", "16 bit", "float", "a strip"],
+)
+def test_an_empty_picture_of_any_kind_is_a_normal_result(pipeline, image):
+    result = pipeline(image)
+    assert result.image_hw == image.shape[:2]
+    assert len(result.people) <= 1
+
+
+def test_a_known_camera_scales_with_the_picture(pipeline, clip):
+    known = Camera(600, 600, 319.5, 199.5, 640, 400)
+    with_camera = load_pipeline(device="cpu", camera=known)
+    assert with_camera(clip[0]).camera.calibrated
+    half = np.ascontiguousarray(clip[0][::2, ::2])
+    assert with_camera(half).camera.fx_px == pytest.approx(300)
+    with pytest.raises(BadInput, match="640x400"):
+        with_camera(np.zeros((100, 100, 3), np.uint8))
+
+
+def test_a_taller_person_stands_farther_away(clip):
+    small, tall = (load_pipeline(device="cpu", height_m=h)(clip[0]) for h in (1.5, 2.0))
+    assert len(small.people) == len(tall.people) > 0
+    for a, b in zip(small.people, tall.people, strict=True):
+        np.testing.assert_allclose(b.root_m, a.root_m * 2.0 / 1.5, rtol=0.05, atol=0.05)
+
+
+def test_plot_and_save_give_a_picture_and_a_recording(pipeline, clip, tmp_path):
+    from xnect.recording import load_recording
+
+    result = pipeline(clip[0])
+    drawn = result.plot(clip[0])
+    assert drawn.shape == clip[0].shape and (drawn != clip[0]).any()
+    path = result.save(tmp_path / "one.npz")
+    again = load_recording(path)
+    assert len(again.results[0].people) == len(result.people)
+
+
+def test_wrong_weights_are_refused_in_one_sentence(tmp_path):
+    with pytest.raises(BadWeights, match="no weights file"):
+        load_network(tmp_path / "none.safetensors")
+    (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
+    with pytest.raises(BadWeights, match="not a whole safetensors"):
+        load_network(tmp_path / "junk.safetensors")
+    whole = bundled_weights("s").read_bytes()
+    (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadWeights, match="not a whole safetensors"):
+        load_network(tmp_path / "half.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(BadWeights, match="expected weights of Stage I"):
+        load_network(tmp_path / "other.safetensors")
+    state = build_network("s").state_dict()
+    del state["pose2d.out.weight"]
+    save_weights(tmp_path / "lacking.safetensors", state, {"preset": "s"})
+    with pytest.raises(BadWeights, match=r"pose2d\.out\.weight"):
+        load_network(tmp_path / "lacking.safetensors")
+    with pytest.raises(BadWeights, match="for preset 's', not 'm'"):
+        load_network(bundled_weights("s"), "m")
+
+
+def test_names_that_do_not_exist_list_those_that_do():
+    with pytest.raises(UnknownName, match="known: m, s"):
+        load_pipeline("huge")
+    with pytest.raises(UnknownName, match="auto, cpu, cuda, mps"):
+        pick_device("tpu")
+    with pytest.raises(BadInput, match="0.4 to 2.6"):
+        load_pipeline(height_m=17.0)
+
+
+def test_weights_survive_saving(tmp_path):
+    network = load_network(bundled_weights("s"))
+    save_weights(tmp_path / "again.safetensors", network.state_dict(), {"preset": "s"})
+    again = load_network(tmp_path / "again.safetensors")
+    for a, b in zip(network.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_skeleton_names_its_joints_and_parents():
+    assert BODY.names == JOINTS3D and len(BODY.parents) == 21
+    assert BODY.names[BODY.root] == "pelvis"
