@@ -24,7 +24,7 @@ COMMANDS = ("demo", "video", "live", "list")
 ONE_BAD_INPUT = [
     (lambda p: None, "no such file"),
     (lambda p: p.write_bytes(b""), "empty"),
-    (lambda p: write_sound(p), "no pictures"),
+    (write_sound, "no pictures"),
     (lambda p: p.write_bytes(b"nonsense" * 99), "not a video"),
 ]
 
@@ -53,7 +53,8 @@ def test_help_and_version_import_nothing_heavy() -> None:
     code = (
         "import sys\nfrom xnect.demo.__main__ import main\n"
         "for words in (['--help'], ['video', '--help'], ['live', '--help'], ['--version']):\n"
-        "    try:\n        main(words)\n    except SystemExit as end:\n        assert not end.code\n"
+        "    try:\n        main(words)\n"
+        "    except SystemExit as end:\n        assert not end.code\n"
         "heavy = {'torch', 'cv2', 'numpy', 'av', 'scipy', 'open3d', 'tqdm'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
