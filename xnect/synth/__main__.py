@@ -92,7 +92,7 @@ def clip(options: argparse.Namespace) -> None:
     shape = ClipOptions(
         options.seconds, width_px=options.width, height_px=options.height, people=options.people
     )
-    frames = render_clip(load_assets(options.data, texture_px=512), options.seed, shape)
+    frames = render_clip(load_assets(options.data), options.seed, shape)
     total = round(options.seconds * RATE_HZ)
     truth = write_clip(options.out, iter(tqdm(frames, total=total, unit="frame")))
     print(f"the clip is {options.out}, its ground truth {truth}")

@@ -18,7 +18,7 @@ from xnect.synth.body import Person, random_person
 from xnect.synth.camera import View, pinhole, stand
 from xnect.synth.light import random_light, towards
 from xnect.synth.mesh import yaw_matrix
-from xnect.synth.motion import animate, root_path
+from xnect.synth.motion import animate, root_path, rotations
 from xnect.synth.render import Picture, Renderer
 from xnect.synth.room import Room, random_furniture, random_tiles
 from xnect.synth.scene import Scene
@@ -27,7 +27,7 @@ RATE_HZ = 30
 WALKS = ("walk",)
 GESTURES = ("signal", "punch", "scoop", "wash", "directing traffic")
 HIGHEST_LIFT_M = 0.13  # no jumps and no climbing frames: there is nothing to climb on
-DEPTH_M = (3.4, 6.2)  # where the mid-hips stay
+DEPTH_M = (4.0, 6.5)  # where the mid-hips stay: everybody is in the picture from head to foot
 APART_M = 0.7  # mid-hips of two people
 
 
@@ -63,6 +63,11 @@ def clips_of(motion: Motion, actions: Sequence[str], *, frames: int) -> np.ndarr
     return np.flatnonzero((motion.length >= frames) & (lift < HIGHEST_LIFT_M) & named & cmu)
 
 
+def chest_up(motion: Motion, frames: np.ndarray) -> np.ndarray:
+    """(F,) cosine of the lean of the chest."""
+    return rotations(motion, frames)[:, motion.bone_names.index("Spine1"), 1, 1]
+
+
 def propose(
     motion: Motion,
     rng: np.random.Generator,
@@ -72,8 +77,12 @@ def propose(
     clips: np.ndarray,
     frames: int,
     count: int,
+    upright: bool,
 ) -> list[Path2D]:
-    """Up to `count` random courses on which the person stays in the picture."""
+    """Up to `count` random courses on which the person stays in the picture.
+
+    `upright` leaves out moments in which the chest leans by more than 25 degrees.
+    """
     camera, out = view.camera, []
     margin = 0.095 * camera.width_px
     for _ in range(100 * count):
@@ -81,12 +90,13 @@ def propose(
         first = int(rng.integers(motion.length[clip] - frames + 1))
         numbers = motion.start[clip] + first + np.arange(frames)
         mirror, turn = bool(rng.random() < 0.5), yaw_matrix(rng.uniform(0, 2 * np.pi))
-        depth, column = rng.uniform(3.6, 5.6), rng.uniform(0.08, 0.92) * camera.width_px
+        depth, column = rng.uniform(4.1, 6.0), rng.uniform(0.08, 0.92) * camera.width_px
         place = np.array([(column - camera.cx_px) / camera.fx_px * depth, 0, -depth])
         way = root_path(motion, person, numbers, mirror=mirror) @ turn.T + place
         seen = view.to_camera(way)
         x, z = camera.project(seen)[:, 0], seen[:, 2]
         inside = x.min() > margin and x.max() < camera.width_px - margin
+        inside &= not upright or chest_up(motion, numbers).min() > np.cos(np.deg2rad(25))
         if inside and z.min() > DEPTH_M[0] and z.max() < DEPTH_M[1]:
             out.append(Path2D(numbers, turn, place, mirror, way, x))
         if len(out) >= count:
@@ -144,12 +154,12 @@ def clip_scenes(
     walks, gestures = (clips_of(assets.motion, a, frames=frames) for a in (WALKS, GESTURES))
     if frames < 1 or not len(walks) or not len(gestures):
         raise BadInput(f"no motion is {options.seconds:g} s long; choose --seconds from 0.1 to 5")
-    camera = pinhole(options.width_px, options.height_px, view_rad=np.deg2rad(62))
-    view = stand(camera, height_m=1.5, pitch_rad=np.deg2rad(-4))
+    camera = pinhole(options.width_px, options.height_px, view_rad=np.deg2rad(54))
+    view = stand(camera, height_m=1.5, pitch_rad=np.deg2rad(-6))
     people = _cast(assets, rng, options.people)
     proposals = [
         propose(assets.motion, rng, person, view, clips=walks if i < 2 else gestures,
-                frames=frames, count=options.proposals)
+                frames=frames, count=options.proposals, upright=i < 2)
         for i, person in enumerate(people)
     ]  # fmt: skip
     courses = choose(proposals, width_px=options.width_px)
@@ -228,7 +238,8 @@ def write_clip(path: Path, frames: Iterator[tuple[Picture, Scene]]) -> Path:
         stream.codec_context.thread_count = 1  # the same bytes on every machine
         for picture, drawn in frames:
             scene = drawn
-            stream.height, stream.width = picture.owner.shape
+            if not truth:
+                stream.height, stream.width = picture.owner.shape
             truth.append(picture)
             video = av.VideoFrame.from_ndarray(picture.image, format="rgb24")
             container.mux(stream.encode(video))

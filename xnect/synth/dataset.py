@@ -13,9 +13,10 @@ Arrays of a shard of N pictures with M people together:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ class PictureSource:
         self._assets, self._options = assets, options
         self._fast = Renderer(assets, supersampling=1)
         self._smooth = Renderer(assets, supersampling=2)
-        self._photos = {e["file"]: _shrunk(assets.photo(e)) for e in assets.photos}
+        self._photos: dict[str, np.ndarray] = {}
 
     def pictures(self, *, seed: int, shard: int) -> Iterator[tuple[Picture, Scene]]:
         """All pictures of a shard, with the noise of a camera on them."""
@@ -67,7 +68,7 @@ class PictureSource:
         pool = [random_person(self._assets, rng) for _ in range(options.pool)]
         for _ in range(options.pictures):
             scene = random_scene(
-                self._assets, rng, pool, photos=self._photos, options=options.scene
+                self._assets, rng, pool, photo_of=self._photo, options=options.scene
             )
             draw = self._smooth if rng.random() < options.smooth_share else self._fast
             picture = draw(scene)
@@ -77,10 +78,15 @@ class PictureSource:
                 scene,
             )
 
-
-def _shrunk(photo: np.ndarray) -> np.ndarray:
-    scale = min(1.0, PHOTO_WIDTH_PX / photo.shape[1])
-    return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    def _photo(self, entry: Mapping[str, Any]) -> np.ndarray:
+        """A photo, read from the disk at its first use only."""
+        name = entry["file"]
+        if name not in self._photos:
+            photo = self._assets.photo(entry)
+            scale = min(1.0, PHOTO_WIDTH_PX / photo.shape[1])
+            small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            self._photos[name] = np.asarray(small)
+        return self._photos[name]
 
 
 def write_shard(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -106,12 +107,12 @@ def random_scene(
     rng: np.random.Generator,
     pool: Sequence[Person],
     *,
-    photos: Mapping[str, np.ndarray] | None = None,
+    photo_of: Callable[[Mapping[str, Any]], np.ndarray] | None = None,
     options: SceneOptions = SceneOptions(),
 ) -> Scene:
     """A still picture of people of the pool in random poses.
 
-    `photos` may hold photos that were read before, by file name.
+    `photo_of` reads a photo by its entry, for example from memory; the disk by default.
     """
     shares = np.array(options.people_shares) / sum(options.people_shares)
     count = min(int(rng.choice(len(shares), p=shares)), len(pool))
@@ -130,7 +131,9 @@ def random_scene(
         pose = yaw_matrix(rng.uniform(0, 2 * np.pi)) @ random_pose(assets, rng)
         matrices[i] = stand_on_floor(assets.body, person, pose, place_m=place, lift_m=lift)
     around = places if count else np.array([[0, 0, -distance]])
-    room, photo, furniture = _surroundings(assets, rng, around, view, photos or {}, options)
+    room, photo, furniture = _surroundings(
+        assets, rng, around, view, photo_of or assets.photo, options
+    )
     return Scene(people, matrices, view, random_light(rng, photo), room, photo, furniture)
 
 
@@ -139,7 +142,7 @@ def _surroundings(
     rng: np.random.Generator,
     places_m: np.ndarray,
     view: View,
-    photos: Mapping[str, np.ndarray],
+    photo_of: Callable[[Mapping[str, Any]], np.ndarray],
     options: SceneOptions,
 ) -> tuple[Room | None, np.ndarray | None, Mesh | None]:
     if rng.random() < options.room_share:
@@ -149,8 +152,7 @@ def _surroundings(
     use = rng.choice(options.photo_uses)
     entries = [entry for entry in assets.photos if entry["use"] == use]
     entry = entries[int(rng.integers(len(entries)))]
-    image = photos[entry["file"]] if entry["file"] in photos else assets.photo(entry)
-    photo = crop_photo(rng, image, options.width_px, options.height_px)
+    photo = crop_photo(rng, photo_of(entry), options.width_px, options.height_px)
     furniture = None
     if rng.random() < options.photo_occluder_share:
         furniture = random_furniture(
