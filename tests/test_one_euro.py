@@ -7,7 +7,8 @@ from xnect.one_euro import OneEuro
 
 def _run(values: np.ndarray, times: np.ndarray, **options: float) -> np.ndarray:
     made = OneEuro(options.pop("cutoff_hz", 1.0), options.pop("beta", 0.0), **options)
-    return np.array([made(np.array([[v]]), t, np.ones(1))[0, 0] for v, t in zip(values, times)])
+    pairs = zip(values, times, strict=True)
+    return np.array([made(np.array([[v]]), t, np.ones(1))[0, 0] for v, t in pairs])
 
 
 def test_a_constant_passes_unchanged() -> None:

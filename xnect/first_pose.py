@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from xnect.kinematics import JOINTS, RIG, Pose, with_hinges
-from xnect.rotations import aligning, between, unit
-from xnect.skeleton import BODY, J3D
+from xnect.rotations import aligning, between, cross, unit
+from xnect.skeleton import BODY, J3D, ROOT
 
 _LIMBS = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
 _BENT = 0.35  # sine of the bend from which on its plane is trusted
@@ -21,7 +21,7 @@ def first_pose(joints_m: np.ndarray) -> Pose:
     """(P, 21, 3) m in camera axes -> P poses of the rig, the root where `joints_m` has it."""
     count = len(joints_m)
     local = np.tile(np.eye(3), (count, JOINTS, 1, 1))
-    root = BODY.root
+    root = ROOT
     hips, shoulders = ["left_hip", "right_hip"], ["left_shoulder", "right_shoulder"]
     camera_from_rest = _aligned(joints_m, root, [*hips, "spine", "neck"], np.eye(3))
     spine = _aligned(joints_m, J3D["spine"], [*shoulders, "neck"], camera_from_rest)
@@ -67,12 +67,12 @@ def _limb(
     """(P, 3), (P, 3) directions in the parent's frame -> (P, 3, 3) rotation, (P,) hinge, rad."""
     least = between(np.broadcast_to(bone, upper.shape), upper)
     usual = np.einsum("pab,b->pa", least, axis)
-    plane = np.cross(upper, lower)
+    plane = cross(upper, lower)
     sine, cosine = np.linalg.norm(plane, axis=-1), (upper * lower).sum(-1)
     natural = (plane * usual).sum(-1) > 0
     trusted = (sine > _BENT) & (natural | turns_freely)
     hinge = np.where(trusted[:, None], unit(plane), usual)
-    frame = np.stack([upper, hinge, np.cross(upper, hinge)], -1)
-    rest = np.stack([bone, axis, np.cross(bone, axis)], -1)
+    frame = np.stack([upper, hinge, cross(upper, hinge)], -1)
+    rest = np.stack([bone, axis, cross(bone, axis)], -1)
     angle = np.arctan2(np.where(trusted, sine, (plane * usual).sum(-1)), cosine)
     return frame @ rest.T, angle

@@ -35,7 +35,7 @@ from xnect.least_squares import Quadratic, minimise
 from xnect.place import place
 from xnect.residuals import ease, limits, root_near, seen_2d, shape_3d, steady
 from xnect.rotations import matrix_from_quat, quat_from_matrix
-from xnect.skeleton import BODY, FLIP3D, J2D, J3D, REFERENCE_STATURE_M, SEEN_AS
+from xnect.skeleton import BODY, FLIP3D, J2D, J3D, REFERENCE_STATURE_M, ROOT, SEEN_AS
 from xnect.track import Track
 from xnect.types import Person, Pose3D
 
@@ -55,7 +55,7 @@ class FitOptions:
     face: float = 0.3  # of a 2D point of the face against a joint: faces differ
     soft_3d_m: float = 0.2  # beyond this a joint is an outlier
     soft_2d_m: float = 0.15
-    iterations: int = 5  # from the last frame's pose
+    iterations: int = 3  # from the last frame's pose
     first_iterations: int = 20  # without one
     doubt_m: float = 0.12  # mean 3D residual from which on a fresh start is tried too
     forget_s: float = 1.0  # after which the last pose is not used
@@ -116,10 +116,10 @@ def measured_lengths(poses: Sequence[Pose3D], *, score_at_least: float = 0.4) ->
         bone_m = np.linalg.norm(joints - joints[:, parents], axis=-1)
         good = seen & seen[:, parents] & np.isfinite(bone_m)
         for j in range(JOINTS):
-            if j != BODY.root and good[:, j].sum() >= 10:
+            if j != ROOT and good[:, j].sum() >= 10:
                 lengths[j] = np.median(bone_m[good[:, j], j])
     lengths = (lengths + lengths[list(FLIP3D)]) / 2
-    lengths[BODY.root] = 0
+    lengths[ROOT] = 0
     return lengths
 
 
@@ -129,17 +129,18 @@ def _fit_seen(
     if not tracks:
         return []
     evidence = _evidence(tracks, camera, time_s, options)
-    fresh = first_pose(evidence.target_m)
-    fresh = Pose(evidence.root_m, fresh.local)
     warm = evidence.steady_weight > 0
-    start = chosen(warm, Pose(evidence.root_m, evidence.before.local), fresh)
-    rounds = options.iterations if warm.all() else options.first_iterations
+    start, rounds = evidence.before, options.iterations
+    if not warm.all():
+        fresh = first_pose(evidence.target_m)
+        start = chosen(warm, start, Pose(evidence.root_m, fresh.local))
+        rounds = options.first_iterations
     pose, cost = _search(evidence, start, options, rounds)
     doubtful = np.flatnonzero(warm & (_off_m(pose, evidence) > options.doubt_m))
     if len(doubtful):
-        again, cost_again = _search(
-            _of(evidence, doubtful), Pose(*(a[doubtful] for a in fresh)), options, rounds
-        )
+        some = _of(evidence, doubtful)
+        fresh = Pose(some.root_m, first_pose(some.target_m).local)
+        again, cost_again = _search(some, fresh, options, options.first_iterations)
         better = cost_again < cost[doubtful]
         for mine, theirs in zip(pose, again, strict=True):
             mine[doubtful[better]] = theirs[better]
@@ -159,7 +160,7 @@ def _evidence(
     seen = np.where(np.isfinite(pixels).all(-1) & np.isfinite(seen), np.clip(seen, 0, 1), 0)
     rest = offsets_m(np.stack([t.lengths_m for t in tracks]) * size)
     joints = np.where(score[..., None] > 0, joints, _resting(rest))
-    joints = joints - joints[:, BODY.root, None]
+    joints = joints - joints[:, ROOT, None]
     rays = camera.rays(np.where(seen[..., None] > 0, pixels, 0.0))
 
     placed = place(_shown(joints), rays, seen * _PLACING)
@@ -185,7 +186,7 @@ def _evidence(
     face = np.ones(len(J2D))
     face[_FACE] = options.face
     return _Evidence(
-        rest, joints, score * (np.arange(JOINTS) != BODY.root), rays, seen * face,
+        rest, joints, score * (np.arange(JOINTS) != ROOT), rays, seen * face,
         np.maximum(before_root[:, 2], 0.3), Pose(before_root, before_local),
         options.weight_steady * rate, before_root, root_weight,
     )  # fmt: skip
@@ -263,7 +264,7 @@ def _bounded(pose: Pose, here: Quadratic) -> Quadratic:
 def _off_m(pose: Pose, evidence: _Evidence) -> np.ndarray:
     """(P,) m: mean distance of the joints from the lifted ones, by weight."""
     points = forward(pose, evidence.rest_m).points_m[:, :JOINTS]
-    off = np.linalg.norm(points - points[:, BODY.root, None] - evidence.target_m, axis=-1)
+    off = np.linalg.norm(points - points[:, ROOT, None] - evidence.target_m, axis=-1)
     total = np.maximum(evidence.target_weight.sum(1), 1e-9)
     return (off * evidence.target_weight).sum(1) / total
 
@@ -294,7 +295,7 @@ def _people(tracks: Sequence[Track], pose: Pose, rest_m: np.ndarray) -> list[Per
                 track_id=track.track_id,
                 score=float(partial.person_score),
                 rotations_quat_wxyz=quat,
-                root_m=joints[i, BODY.root].copy(),
+                root_m=joints[i, ROOT].copy(),
                 bone_lengths_m=np.linalg.norm(rest_m[i, :JOINTS], axis=-1),
             )
         )

@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xnect.rotations import matrix_from_rotvec, quat_from_matrix, unit
-from xnect.skeleton import BODY, J3D, JOINTS2D, JOINTS3D, SEEN_AS
+from xnect.rotations import cross, cross_matrix, length, matrix_from_rotvec, quat_from_matrix, unit
+from xnect.skeleton import BODY, J3D, JOINTS2D, JOINTS3D, ROOT, SEEN_AS
 
 _FACE = {
     "nose": (0.0, -0.0289, 0.1295), "left_eye": (0.0297, 0.0092, 0.0867),
@@ -115,7 +115,7 @@ def _rig() -> Rig:
             k = parents[k]
     depth = above[: len(JOINTS3D)].sum(1).astype(int) - 1
     balls, hinges = _mirrored(_BALLS), _mirrored(_HINGES)
-    root = BODY.root
+    root = ROOT
     joint = [root] * 3 + [J3D[n] for n in balls for _ in range(3)] + [J3D[n] for n in hinges]
     axis = np.concatenate(
         [np.tile(np.eye(3), (1 + len(balls), 1)), [h[0] for h in hinges.values()]]
@@ -148,6 +148,13 @@ def _rig() -> Rig:
 RIG = _rig()
 JOINTS = len(JOINTS3D)
 _UNIT_OFFSETS = unit(BODY.offsets_m)
+_CARRIED_BY = np.where(RIG.parents < 0, ROOT, RIG.parents)  # the root's own offset is zero
+_FREE = np.concatenate([[ROOT], RIG.balls])
+_SINE = np.zeros((len(RIG.hinges), 9))  # of a hinge's angle, from the nine numbers of its matrix
+_SINE[:, [7, 2, 3]] = RIG.hinge_axes
+_SINE[:, [5, 6, 1]] = -RIG.hinge_axes
+_BONE_CROSS = cross_matrix(RIG.bones)
+_ACROSS_BONE = np.cross(np.eye(3), RIG.bones[:, None])  # (6, 3, 3) row i is e_i x bone
 
 
 class Pose(NamedTuple):
@@ -184,9 +191,7 @@ def forward(pose: Pose, rest_offsets_m: np.ndarray) -> Posed:
     turned = np.array(pose.local)
     for level in RIG.levels[1:]:
         turned[:, level] = turned[:, RIG.parents[level]] @ pose.local[:, level]
-    carried = RIG.parents.copy()
-    carried[BODY.root] = BODY.root  # its offset is zero
-    arms = np.einsum("pnab,pnb->pna", turned[:, carried], rest_offsets_m)
+    arms = (turned[:, _CARRIED_BY] @ rest_offsets_m[..., None])[..., 0]
     return Posed(pose.root_m[:, None] + RIG.above @ arms, turned)
 
 
@@ -207,29 +212,24 @@ def jacobian(posed: Posed) -> np.ndarray:
 
 def moved(pose: Pose, step: np.ndarray) -> Pose:
     """P poses after a small change (P, D) of their freedoms; hinges stay within their limits."""
-    free = np.concatenate([[BODY.root], RIG.balls])
-    first_hinge = 3 + 3 * len(free)
-    turn = step[:, 3:first_hinge].reshape(len(step), len(free), 3)
+    first_hinge = 3 + 3 * len(_FREE)
+    turn = step[:, 3:first_hinge].reshape(len(step), len(_FREE), 3)
     local = pose.local.copy()
-    local[:, free] = local[:, free] @ matrix_from_rotvec(turn)
+    local[:, _FREE] = local[:, _FREE] @ matrix_from_rotvec(turn)
     angle = hinge_angles(pose) + step[:, first_hinge:]
     return with_hinges(Pose(pose.root_m + step[:, :3], local), angle)
 
 
 def hinge_angles(pose: Pose) -> np.ndarray:
     """P poses -> (P, 6) rad: the angle of each joint of `RIG.hinges`, -pi to pi."""
-    m = pose.local[:, RIG.hinges]
-    sine = np.stack(
-        [m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1
-    )
-    cosine = np.trace(m, axis1=-2, axis2=-1) - 1
-    return np.arctan2((sine * RIG.hinge_axes).sum(-1), cosine)
+    entries = pose.local[:, RIG.hinges].reshape(len(pose.local), len(RIG.hinges), 9)
+    return np.arctan2((entries * _SINE).sum(-1), entries[..., ::4].sum(-1) - 1)
 
 
 def with_hinges(pose: Pose, angle_rad: np.ndarray) -> Pose:
     """P poses with their hinges set to (P, 6) rad, clipped to the limits."""
     count = len(RIG.hinges)
-    angle = np.clip(angle_rad, RIG.lower_rad[-count:], RIG.upper_rad[-count:])
+    angle = np.minimum(np.maximum(angle_rad, RIG.lower_rad[-count:]), RIG.upper_rad[-count:])
     local = pose.local.copy()
     local[:, RIG.hinges] = matrix_from_rotvec(angle[..., None] * RIG.hinge_axes)
     return Pose(pose.root_m, local)
@@ -243,12 +243,12 @@ def anatomical(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """
     rotation = pose.local[:, RIG.balls]  # (P, 6, 3, 3)
     bone = RIG.bones
-    there = np.einsum("pkab,kb->pka", rotation, bone)
-    cosine = np.clip((there * bone).sum(-1), -1 + 1e-9, 1)[..., None]
-    across = np.cross(bone, there)
-    angle = np.arctan2(np.linalg.norm(across, axis=-1, keepdims=True), cosine)
-    sine = np.sin(angle)
-    small = angle < 1e-3
+    there = (rotation @ bone[..., None])[..., 0]
+    cosine = (there * bone).sum(-1, keepdims=True)
+    across = cross(bone, there)
+    sine = length(across)
+    angle = np.arctan2(sine, cosine)
+    small = sine < 1e-3  # straight; or turned by half, which no joint can be
     safe = np.where(small, 1.0, sine)
     factor = np.where(small, 1.0, angle / safe)
     slope = np.where(small, -1 / 3, -(safe - angle * cosine) / safe**3)  # d factor / d cosine
@@ -256,15 +256,14 @@ def anatomical(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     w, vector = quat[..., :1], quat[..., 1:]
     along = (vector * bone).sum(-1, keepdims=True)
     twist = 2 * np.arctan2(along, w)
-    twist -= 2 * np.pi * np.round(twist / (2 * np.pi))
+    twist -= 2 * np.pi * np.rint(twist / (2 * np.pi))
 
-    # d there = R (d x bone): column i is R (e_i x bone)
-    d_there = np.einsum("pkab,kib->pkai", rotation, np.cross(np.eye(3), bone[:, None]))
-    d_across = np.cross(bone[:, :, None], d_there, axisa=1, axisb=2, axisc=2)
-    d_cosine = np.einsum("ka,pkai->pki", bone, d_there)
+    d_there = rotation @ _ACROSS_BONE.swapaxes(-1, -2)  # d there = R (d x bone)
+    d_across = _BONE_CROSS @ d_there
+    d_cosine = (bone[:, None] @ d_there)[..., 0, :]
     d_swing = factor[..., None] * d_across + (slope * across)[..., None] * d_cosine[..., None, :]
     d_w = -0.5 * vector
-    d_along = 0.5 * (w * bone + np.cross(bone, vector))
+    d_along = 0.5 * (w * bone + cross(bone, vector))
     d_twist = 2 * (w * d_along - along * d_w) / np.maximum(w**2 + along**2, 1e-9)
     ball = factor * across + twist * bone
     d_ball = d_swing + bone[:, :, None] * d_twist[..., None, :]

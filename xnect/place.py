@@ -24,7 +24,7 @@ class Placed(NamedTuple):
     sure: np.ndarray  # (P,) bool: False where the depth is from apparent size or a guess
 
 
-def place(points_m: np.ndarray, rays: np.ndarray, weight: np.ndarray, *, rounds: int = 3) -> Placed:
+def place(points_m: np.ndarray, rays: np.ndarray, weight: np.ndarray, *, rounds: int = 5) -> Placed:
     """(P, N, 3) m root-relative, (P, N, 2) rays, (P, N) weights -> where the roots are.
 
     Args:
@@ -43,7 +43,7 @@ def place(points_m: np.ndarray, rays: np.ndarray, weight: np.ndarray, *, rounds:
         root, sure = _solve(points, rays, trust, fallback)
         there = points + root[:, None]
         off_m = np.linalg.norm(there[..., :2] - rays * there[..., 2:], axis=-1)
-        typical = np.maximum(1.5 * _median(off_m, weight), 0.02)[:, None]
+        typical = np.maximum(_median(off_m, weight), 0.02)[:, None]
         trust = weight / (1 + (off_m / typical) ** 2)
     return Placed(root, sure)
 
@@ -87,8 +87,8 @@ def _by_size(points: np.ndarray, rays: np.ndarray, weight: np.ndarray) -> np.nda
 
 def _median(value: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(P, N) -> (P,) median of what has weight; 0 where nothing has."""
-    kept = np.where(weight > 0, value, np.nan)
-    out = np.zeros(len(value))
-    some = (weight > 0).any(1)
-    out[some] = np.nanmedian(kept[some], 1)
-    return out
+    kept = np.sort(np.where(weight > 0, value, np.inf), 1)
+    count = (weight > 0).sum(1)
+    people = np.arange(len(value))
+    low, high = kept[people, np.maximum(count - 1, 0) // 2], kept[people, count // 2 * (count > 1)]
+    return np.where(count > 0, (low + high) / 2, 0.0)

@@ -13,11 +13,15 @@ import numpy as np
 
 from xnect.kinematics import JOINTS, RIG, Pose, Posed
 from xnect.rotations import right_jacobian_inverse, rotvec_from_matrix
-from xnect.skeleton import BODY
+from xnect.skeleton import ROOT
 
 _FIRST_BALL = 6
 _FIRST_HINGE = _FIRST_BALL + 3 * len(RIG.balls)
 _NEAR_M = 0.1
+_BALL_ROW = np.arange(3 * len(RIG.balls))[:, None]
+_BALL_COLUMN = _BALL_ROW // 3 * 3 + np.arange(3)
+_HINGE = np.arange(len(RIG.hinges))
+_MOVING = np.concatenate([[ROOT], RIG.balls, RIG.hinges])
 
 
 class Term(NamedTuple):
@@ -49,8 +53,7 @@ def shape_3d(
     posed: Posed, slope: np.ndarray, target_m: np.ndarray, weight: np.ndarray, *, soft_m: float
 ) -> Term:
     """Joints against the lifted pose, both from the pelvis: (P, 21, 3) m, (P, 21) weights."""
-    root = BODY.root
-    residual = posed.points_m[:, :JOINTS] - posed.points_m[:, root, None] - target_m
+    residual = posed.points_m[:, :JOINTS] - posed.points_m[:, ROOT, None] - target_m
     # The pelvis moves with the translation only, so relative joints do not depend on it.
     relative = slope[:, :JOINTS].copy()
     relative[..., :3] = 0
@@ -93,27 +96,21 @@ def ease(angles: np.ndarray, d_balls: np.ndarray, *, weight: float) -> Term:
 def _of_angles(residual: np.ndarray, d_balls: np.ndarray, weight: float) -> Term:
     count, number = residual.shape
     jacobian = np.zeros((count, number, RIG.freedom))
-    for k in range(len(RIG.balls)):
-        row, column = slice(3 * k, 3 * k + 3), _FIRST_BALL + 3 * k
-        jacobian[:, row, column : column + 3] = d_balls[:, row]
-    hinge = np.arange(len(RIG.hinges))
-    row = 3 * len(RIG.balls) + hinge
-    jacobian[:, row, _FIRST_HINGE + hinge] = residual[:, row] != 0
+    jacobian[:, _BALL_ROW, _FIRST_BALL + _BALL_COLUMN] = d_balls
+    jacobian[:, _HINGE + len(_BALL_ROW), _FIRST_HINGE + _HINGE] = residual[:, len(_BALL_ROW) :] != 0
     return _squared(np.sqrt(weight) * residual, np.sqrt(weight) * jacobian)
 
 
 def steady(pose: Pose, before: Pose, weight: np.ndarray) -> Term:
     """Change of each joint's rotation since the last frame, rad; (P,) weights."""
-    moving = np.concatenate([[BODY.root], RIG.balls, RIG.hinges])
-    change = rotvec_from_matrix(before.local[:, moving].swapaxes(-1, -2) @ pose.local[:, moving])
-    slope = right_jacobian_inverse(change)
+    change = rotvec_from_matrix(before.local[:, _MOVING].swapaxes(-1, -2) @ pose.local[:, _MOVING])
     count, free = len(change), 1 + len(RIG.balls)
+    slope = right_jacobian_inverse(change[:, :free])
     jacobian = np.zeros((count, 3 * free + len(RIG.hinges), RIG.freedom))
-    for k in range(free):
-        row = slice(3 * k, 3 * k + 3)
-        jacobian[:, row, 3 + 3 * k : 6 + 3 * k] = slope[:, k]
-    hinge = np.arange(len(RIG.hinges))
-    jacobian[:, 3 * free + hinge, _FIRST_HINGE + hinge] = 1
+    turns = 3 * np.arange(free)[:, None, None]
+    row, column = turns + np.arange(3)[:, None], 3 + turns + np.arange(3)
+    jacobian[:, row, column] = slope[:, :free]
+    jacobian[:, 3 * free + _HINGE, _FIRST_HINGE + _HINGE] = 1
     angle = (change[:, free:] * RIG.hinge_axes).sum(-1)
     residual = np.concatenate([change[:, :free].reshape(count, 3 * free), angle], 1)
     root = np.sqrt(weight)[:, None]

@@ -21,7 +21,7 @@ def cross_matrix(vector: np.ndarray) -> np.ndarray:
 def matrix_from_rotvec(rotvec_rad: np.ndarray) -> np.ndarray:
     """(..., 3) rad -> (..., 3, 3) by Rodrigues' formula."""
     rotvec = np.asarray(rotvec_rad, np.float64)
-    angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
+    angle = length(rotvec)[..., None]
     skew = cross_matrix(rotvec)
     half = np.sinc(angle / (2 * np.pi))  # sin(a/2) / (a/2), exact at 0
     return np.eye(3) + np.sinc(angle / np.pi) * skew + 0.5 * half**2 * (skew @ skew)
@@ -30,7 +30,7 @@ def matrix_from_rotvec(rotvec_rad: np.ndarray) -> np.ndarray:
 def quat_from_rotvec(rotvec_rad: np.ndarray) -> np.ndarray:
     """(..., 3) rad -> (..., 4) w x y z."""
     rotvec = np.asarray(rotvec_rad, np.float64)
-    angle = np.linalg.norm(rotvec, axis=-1, keepdims=True)
+    angle = length(rotvec)
     vector = 0.5 * np.sinc(angle / (2 * np.pi)) * rotvec
     return np.concatenate([np.cos(angle / 2), vector], -1)
 
@@ -39,7 +39,7 @@ def rotvec_from_quat(quat_wxyz: np.ndarray) -> np.ndarray:
     """(..., 4) w x y z -> (..., 3) rad, the short way round: at most half a turn."""
     quat = np.asarray(quat_wxyz, np.float64)
     quat = np.where(quat[..., :1] < 0, -quat, quat)
-    sine = np.linalg.norm(quat[..., 1:], axis=-1, keepdims=True)
+    sine = length(quat[..., 1:])
     small = sine < 1e-9
     factor = 2 * np.arctan2(sine, quat[..., :1]) / np.where(small, 1.0, sine)
     return np.where(small, 2.0, factor) * quat[..., 1:]
@@ -48,9 +48,26 @@ def rotvec_from_quat(quat_wxyz: np.ndarray) -> np.ndarray:
 def matrix_from_quat(quat_wxyz: np.ndarray) -> np.ndarray:
     """(..., 4) w x y z, of any length but 0 -> (..., 3, 3)."""
     quat = np.asarray(quat_wxyz, np.float64)
-    quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
+    quat = quat / length(quat)
     skew = cross_matrix(quat[..., 1:])
     return np.eye(3) + 2 * quat[..., :1, None] * skew + 2 * (skew @ skew)
+
+
+def _products_of_quat() -> tuple[np.ndarray, np.ndarray]:
+    """(9, 16), (16,): the matrix's nine numbers times this plus that are 4 q_i q_k."""
+    by_entry, constant = np.zeros((3, 3, 4, 4)), np.diag((1.0, 1.0, 1.0, 1.0))
+    for i in range(3):
+        k, n = (i + 1) % 3, (i + 2) % 3
+        by_entry[i, i, 0, 0] = by_entry[i, i, i + 1, i + 1] = 1
+        by_entry[i, i, k + 1, k + 1] = by_entry[i, i, n + 1, n + 1] = -1
+        for row, column in ((0, i + 1), (i + 1, 0)):
+            by_entry[n, k, row, column], by_entry[k, n, row, column] = 1, -1
+        for row, column in ((k + 1, n + 1), (n + 1, k + 1)):
+            by_entry[n, k, row, column] = by_entry[k, n, row, column] = 1
+    return by_entry.reshape(9, 16), constant.reshape(16)
+
+
+_BY_ENTRY, _CONSTANT = _products_of_quat()
 
 
 def quat_from_matrix(matrix: np.ndarray) -> np.ndarray:
@@ -60,18 +77,12 @@ def quat_from_matrix(matrix: np.ndarray) -> np.ndarray:
     quaternion times a number that is never small (Shepperd 1978).
     """
     m = np.asarray(matrix, np.float64)
-    trace = np.trace(m, axis1=-2, axis2=-1)
-    products = np.empty((*m.shape[:-2], 4, 4))
-    products[..., 0, 0] = 1 + trace
-    for i in range(3):
-        k, n = (i + 1) % 3, (i + 2) % 3
-        products[..., i + 1, i + 1] = 1 + 2 * m[..., i, i] - trace
-        products[..., 0, i + 1] = products[..., i + 1, 0] = m[..., n, k] - m[..., k, n]
-        products[..., k + 1, n + 1] = products[..., n + 1, k + 1] = m[..., n, k] + m[..., k, n]
-    largest = np.argmax(np.diagonal(products, axis1=-2, axis2=-1), -1)
-    quat = np.take_along_axis(products, largest[..., None, None], -2)[..., 0, :]
-    quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
-    return np.where(quat[..., :1] < 0, -quat, quat)
+    batch = m.shape[:-2]
+    products = m.reshape(*batch, 9) @ _BY_ENTRY + _CONSTANT
+    largest = products[..., ::5].argmax(-1)[..., None]
+    products = products.reshape(*batch, 4, 4)
+    quat = np.take_along_axis(products, largest[..., None], -2)[..., 0, :]
+    return quat * (np.where(quat[..., :1] < 0, -1.0, 1.0) / length(quat))
 
 
 def rotvec_from_matrix(matrix: np.ndarray) -> np.ndarray:
@@ -85,7 +96,7 @@ def right_jacobian_inverse(rotvec_rad: np.ndarray) -> np.ndarray:
     Sola, Deray & Atchuthan 2018, eq. 144.
     """
     rotvec = np.asarray(rotvec_rad, np.float64)
-    angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
+    angle = length(rotvec)[..., None]
     small = angle < 1e-3
     safe = np.where(small, 1.0, angle)
     exact = 1 / safe**2 - 1 / (2 * safe * np.tan(safe / 2))
@@ -100,19 +111,32 @@ def between(from_: np.ndarray, to: np.ndarray) -> np.ndarray:
     """
     a, b = unit(from_), unit(to)
     cosine = np.sum(a * b, -1)
-    axis = np.cross(a, b)
+    axis = cross(a, b)
     helper = np.where(np.abs(a[..., :1]) < 0.7, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
     opposite = (cosine < -1 + 1e-12)[..., None]
-    axis = np.where(opposite, np.cross(a, helper), axis)
-    angle = np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), cosine)
+    axis = np.where(opposite, cross(a, helper), axis)
+    angle = np.arctan2(length(cross(a, b))[..., 0], cosine)
     return matrix_from_rotvec(unit(axis) * angle[..., None])
+
+
+def length(vector: np.ndarray) -> np.ndarray:
+    """(..., C) -> (..., 1): Euclidean length."""
+    return np.sqrt((vector * vector).sum(-1, keepdims=True))
+
+
+_NEXT, _LAST = np.array((1, 2, 0)), np.array((2, 0, 1))
+
+
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(..., 3), (..., 3) -> (..., 3): `numpy.cross` in a tenth of its time for small arrays."""
+    return a[..., _NEXT] * b[..., _LAST] - a[..., _LAST] * b[..., _NEXT]
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
     """(..., 3) -> (..., 3) of length 1; zero stays zero."""
     vector = np.asarray(vector, np.float64)
-    length = np.linalg.norm(vector, axis=-1, keepdims=True)
-    return vector / np.where(length < 1e-12, 1.0, length)
+    size = length(vector)
+    return vector / np.where(size < 1e-12, 1.0, size)
 
 
 def aligning(from_points: np.ndarray, to_points: np.ndarray, weight: np.ndarray) -> np.ndarray:

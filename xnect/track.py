@@ -136,9 +136,9 @@ class Tracker:
                 _update(group[row], poses[k], looks[k], rate, time_s, px)
                 taken.append(k)
             left = [k for k in left if k not in taken]
-        known = [m for m in self._people if m.time_s == time_s]
-        for k in left:
-            if not any(_apart(poses[k].partial, m.seen)[0] < options.same_2d for m in known):
+        for k in sorted(left, key=lambda k: -partials[k].person_score):
+            known = [m.seen for m in self._people if m.time_s == time_s]
+            if not (_apart(known, [partials[k]]) < options.same_2d).any():
                 self._people.append(_born(poses[k], looks[k], time_s, px, options))
         self._people = [
             m
@@ -210,23 +210,18 @@ class Tracker:
         cost = np.full((len(people), len(poses)), np.inf)
         if not cost.size:
             return cost
-        unlike = unlikeness(np.stack([m.looks for m in people]), looks)
-        for i, memory in enumerate(people):
-            missed_s = self._time_s - memory.time_s
-            shift = memory.velocity_px_s * min(missed_s, 0.25)
-            gate = options.gate_2d * (1 + 2 * missed_s)
-            for k, pose in enumerate(poses):
-                apart, common = _apart(pose.partial, memory.seen, shift)
-                if apart > gate or not common:
-                    continue
-                off_m = np.linalg.norm(pose.joints_m - memory.pose.joints_m, axis=-1).mean()
-                cost[i, k] = (
-                    options.weight_2d * apart / gate
-                    + options.weight_3d * min(off_m / options.far_3d_m, 1)
-                    + options.weight_looks * unlike[i, k]
-                )
-        cost[cost > options.most_cost] = np.inf
-        return cost
+        missed_s = self._time_s - np.array([m.time_s for m in people])
+        shift_px = np.stack([m.velocity_px_s for m in people]) * np.minimum(missed_s, 0.25)[:, None]
+        gate = options.gate_2d * (1 + 2 * missed_s)[:, None]
+        apart = _apart([m.seen for m in people], [p.partial for p in poses], shift_px)
+        joints = (np.stack([m.pose.joints_m for m in people])[:, None], [p.joints_m for p in poses])
+        off_m = np.linalg.norm(joints[0] - np.stack(joints[1]), axis=-1).mean(-1)
+        cost = (
+            options.weight_2d * apart / gate
+            + options.weight_3d * np.minimum(off_m / options.far_3d_m, 1)
+            + options.weight_looks * unlikeness(np.stack([m.looks for m in people]), looks)
+        )
+        return np.where((apart > gate) | (cost > options.most_cost), np.inf, cost)
 
     def _cost_again(
         self, people: list[_Memory], poses: list[Pose3D], looks: np.ndarray
@@ -236,13 +231,11 @@ class Tracker:
         if not cost.size:
             return cost
         unlike = unlikeness(np.stack([m.looks for m in people]), looks)
-        for i, memory in enumerate(people):
-            reach = 2 * (1 + self._time_s - memory.time_s)  # torsos that a walker may have gone
-            for k, pose in enumerate(poses):
-                apart, _ = _apart(pose.partial, memory.seen, np.zeros(2))
-                cost[i, k] = 0.5 * unlike[i, k] + 0.5 * min(apart / reach, 2)
-        cost[cost > self.options.most_again_cost] = np.inf
-        return cost
+        missed_s = self._time_s - np.array([m.time_s for m in people])
+        reach = 2 * (1 + missed_s)[:, None]  # torsos that a walker may have gone
+        apart = _apart([m.seen for m in people], [p.partial for p in poses])
+        cost = 0.5 * unlike + 0.5 * np.minimum(apart / reach, 2)
+        return np.where(cost > self.options.most_again_cost, np.inf, cost)
 
 
 def _assigned(cost: np.ndarray) -> list[tuple[int, int]]:
@@ -296,21 +289,31 @@ def _filtered(memory: _Memory, pose: Pose3D, time_s: float, px: float) -> Pose3D
 
 
 def _apart(
-    new: PartialPose, old: PartialPose, shift: np.ndarray | float = 0.0
-) -> tuple[float, int]:
-    """How far two poses are apart, in torsos, and over how many joints.
+    old: Sequence[PartialPose], new: Sequence[PartialPose], shift_px: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """(M, K) how far poses are apart, in torsos, if the old ones moved on by (M, 2) `shift_px`.
 
-    Without a joint in common the middles of what is seen are compared.
+    The mean over the joints seen in both; without a joint in common the distance of the middles of
+    what is seen; infinite where nothing is seen.
     """
-    size = max(_torso_px(new), _torso_px(old))
-    common = (new.score > 0) & (old.score > 0)
-    if common.any():
-        off = new.joints_px[common] - old.joints_px[common] - shift
-        return float(np.linalg.norm(off, axis=-1).mean() / size), int(common.sum())
-    if not (new.score > 0).any() or not (old.score > 0).any():
-        return np.inf, 0
-    off = new.joints_px[new.score > 0].mean(0) - old.joints_px[old.score > 0].mean(0) - shift
-    return float(np.linalg.norm(off) / size), 1
+    if not old or not new:
+        return np.zeros((len(old), len(new)))
+    shift = np.broadcast_to(shift_px, (len(old), 2))
+    was = np.stack([p.joints_px for p in old]) + shift[:, None]  # (M, 18, 2)
+    now = np.stack([p.joints_px for p in new])  # (K, 18, 2)
+    was_seen, now_seen = (np.stack([p.score > 0 for p in poses]) for poses in (old, new))
+    common = was_seen[:, None] & now_seen  # (M, K, 18)
+    count = common.sum(-1)
+    off = np.linalg.norm(now - was[:, None], axis=-1)
+    mean = np.where(common, off, 0.0).sum(-1) / np.maximum(count, 1)
+    middles = [
+        np.where(seen[..., None], joints, 0.0).sum(1) / np.maximum(seen.sum(1), 1)[:, None]
+        for joints, seen in ((was, was_seen), (now, now_seen))
+    ]
+    middle = np.linalg.norm(middles[1] - middles[0][:, None], axis=-1)
+    size = np.maximum.outer([_torso_px(p) for p in old], [_torso_px(p) for p in new])
+    some = was_seen.any(1)[:, None] & now_seen.any(1)
+    return np.where(some, np.where(count > 0, mean, middle) / size, np.inf)
 
 
 _NECK, _HIPS = J2D["neck"], [J2D["left_hip"], J2D["right_hip"]]
