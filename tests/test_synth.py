@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -287,6 +288,52 @@ def test_the_command_writes_a_clip_that_plays_and_its_truth(assets, monkeypatch,
         assert truth["joints3d_m"].shape == (6, 2, 21, 3)
         assert truth["joints2d_px"].shape == (6, 2, 18, 2)
         assert truth["visibility"].shape == (6, 2, 18)
+
+
+def test_the_command_writes_shards_once_and_leaves_those_that_are_there(
+    assets, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda folder: assets)
+    (tmp_path / "s2_001.npz").write_bytes(b"there already")
+    flags = ["--data", str(PACK), "--out", str(tmp_path), "--seed", "2"]
+    assert main(["images", *flags, "--shards", "2", "--first", "1", "--pictures", "1"]) == 0
+    assert (tmp_path / "s2_001.npz").read_bytes() == b"there already"
+    (example,) = read_shard(tmp_path / "s2_002.npz")
+    assert example.picture.image.shape == (320, 512, 3)
+    assert "2 shards of 1 pictures" in capsys.readouterr().out
+
+
+def test_the_command_writes_a_sheet_with_and_without_labels(assets, monkeypatch, tmp_path):
+    monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda folder: assets)
+    out = tmp_path / "sheet.png"
+    flags = ["--data", str(PACK), "--out", str(out), "--seed", "1"]
+    assert main(["sheet", *flags, "--rows", "1", "--columns", "2"]) == 0
+    plain, marked = cv2.imread(str(out)), cv2.imread(str(tmp_path / "sheet_labels.png"))
+    assert plain.shape == marked.shape == (320, 1024, 3)
+    assert (plain != marked).any()
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "value"),
+    [
+        ("clip", "--width", "127"),
+        ("clip", "--people", "1"),
+        ("clip", "--seconds", "nan"),
+        ("images", "--pictures", "0"),
+        ("sheet", "--seed", "-1"),
+    ],
+)
+def test_a_flag_out_of_range_is_refused_with_the_value(command, flag, value, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--data", str(PACK), f"{flag}={value}"])
+    assert repr(value) in capsys.readouterr().err
+
+
+def test_a_damaged_pack_is_one_sentence(tmp_path):
+    for name in ("body.npz", "clothes.npz", "clothes.json", "motion.npz", "textures.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(BadInput, match="damaged or incomplete"):
+        load_assets(tmp_path)
 
 
 def test_a_folder_that_is_no_pack_is_one_sentence(tmp_path, capsys):

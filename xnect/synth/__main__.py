@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +20,29 @@ from tqdm import tqdm
 
 from xnect.errors import CannotWrite, XnectError
 from xnect.synth.assets import load_assets
+
+
+def number(*, at_least: int, multiple_of: int = 1) -> Callable[[str], int]:
+    """The check of a whole number on the command line."""
+
+    def check(text: str) -> int:
+        if not text.isdecimal() or int(text) < at_least or int(text) % multiple_of:
+            kind = "an even number" if multiple_of == 2 else "a whole number"
+            raise argparse.ArgumentTypeError(f"give {kind} from {at_least} up, not {text!r}")
+        return int(text)
+
+    return check
+
+
+def duration_s(text: str) -> float:
+    """The check of a length in seconds on the command line."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 / 30 <= seconds < 3600:
+        raise argparse.ArgumentTypeError(f"give seconds above 0, not {text!r}")
+    return seconds
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,29 +54,43 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True)
     images = commands.add_parser("images", help="shards of labelled training pictures")
-    images.add_argument("--shards", type=int, default=1, help="how many files (1)")
-    images.add_argument("--first", type=int, default=0, help="number of the first shard (0)")
-    images.add_argument("--pictures", type=int, default=400, help="per shard (400)")
+    images.add_argument("--shards", type=number(at_least=1), default=1, help="how many files (1)")
+    images.add_argument(
+        "--first", type=number(at_least=0), default=0, help="number of the first shard (0)"
+    )
+    images.add_argument("--pictures", type=number(at_least=1), default=400, help="per shard (400)")
     sheet = commands.add_parser("sheet", help="a contact sheet, and one with the labels drawn in")
-    sheet.add_argument("--rows", type=int, default=4)
-    sheet.add_argument("--columns", type=int, default=4)
+    sheet.add_argument("--rows", type=number(at_least=1), default=4)
+    sheet.add_argument("--columns", type=number(at_least=1), default=4)
     clip = commands.add_parser("clip", help="a video of people in a room, with its ground truth")
-    clip.add_argument("--seconds", type=float, default=5.0, help="length, up to about 5 (5)")
-    clip.add_argument("--people", type=int, default=3, help="2 walkers and others (3)")
-    clip.add_argument("--width", type=int, default=640, help="px, even (640)")
-    clip.add_argument("--height", type=int, default=400, help="px, even (400)")
+    clip.add_argument("--seconds", type=duration_s, default=5.0, help="length, up to about 5 (5)")
+    clip.add_argument(
+        "--people", type=number(at_least=2), default=3, help="2 walkers and others (3)"
+    )
+    clip.add_argument(
+        "--width", type=number(at_least=16, multiple_of=2), default=640, help="px, even (640)"
+    )
+    clip.add_argument(
+        "--height", type=number(at_least=16, multiple_of=2), default=400, help="px, even (400)"
+    )
     for command, default in ((images, "renders"), (sheet, "sheet.png"), (clip, "clip.mp4")):
         command.add_argument("--data", type=Path, required=True, help="folder of the asset pack")
         command.add_argument("--out", type=Path, default=Path(default), help=f"({default})")
-        command.add_argument("--seed", type=int, default=1)
+        command.add_argument("--seed", type=number(at_least=0), default=1)
     return top
+
+
+def _pool(pictures: int) -> int:
+    """How many people to build for so many pictures."""
+    return min(40, max(8, pictures))
 
 
 def images(options: argparse.Namespace) -> None:
     """Write shards `s<seed>_<number>.npz`; those that exist already are left as they are."""
     from xnect.synth.dataset import DatasetOptions, PictureSource, write_shard
 
-    source = PictureSource(load_assets(options.data), DatasetOptions(pictures=options.pictures))
+    dataset = DatasetOptions(pictures=options.pictures, pool=_pool(options.pictures))
+    source = PictureSource(load_assets(options.data), dataset)
     numbers = range(options.first, options.first + options.shards)
     with tqdm(total=options.shards * options.pictures, unit="picture") as bar:
         for number in numbers:
@@ -73,7 +109,7 @@ def sheet(options: argparse.Namespace) -> None:
     from xnect.synth.sheet import draw_labels, grid
 
     count = options.rows * options.columns
-    dataset = replace(DatasetOptions(), pictures=count, pool=max(8, min(24, 2 * count)))
+    dataset = DatasetOptions(pictures=count, pool=_pool(count))
     source = PictureSource(load_assets(options.data), dataset)
     drawn = [p for p, _ in islice(source.pictures(seed=options.seed, shard=0), count)]
     marked = options.out.with_stem(options.out.stem + "_labels")
@@ -103,11 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         {"images": images, "sheet": sheet, "clip": clip}[options.command](options)
-    except XnectError as error:
+    except (XnectError, OSError) as error:  # an OSError names its file itself
         print(f"xnect.synth: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"xnect.synth: cannot write {options.out}: {error}", file=sys.stderr)
         return 1
     return 0
 

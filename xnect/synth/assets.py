@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -132,6 +133,15 @@ def load_assets(folder: str | Path, *, texture_px: int = 256) -> Assets:
         if not (folder / name).is_file():
             raise BadInput(f"{folder} is no asset pack: {name} is missing; give the folder "
                            "that holds body.npz, clothes.npz and motion.npz")  # fmt: skip
+    try:
+        return _load(folder, texture_px)
+    except (KeyError, ValueError, BadZipFile) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"the asset pack in {folder} is damaged or incomplete: {error}") from error
+
+
+def _load(folder: Path, texture_px: int) -> Assets:
     info = _json(folder / "textures.json")
     names = tuple(sorted(info))
     room_files = sorted((folder / "rooms").glob("*.jpg"))

@@ -19,5 +19,9 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def kernel(function: F) -> F:
-    """The function as machine code: compiled at its first call, later read from the cache."""
+    """The function as machine code: compiled at its first call, later read from the cache.
+
+    The cache knows when this function's own file changes, not when a constant of another file
+    does: then remove `__pycache__`.
+    """
     return cast(F, njit(fastmath=True, cache=True)(function))
