@@ -167,31 +167,41 @@ class _Groups:
         self.own[into] = min(self.own[into] + self.own[other], (self.rows[into] >= 0).sum())
         self.own[other] = 0
 
-    def cells_per_m(self, *rows: int) -> float:
-        """Size of the body in the picture: that of the limb that is foreshortened least."""
-        size = 0.0
-        for row in rows:
-            seen = self.rows[row] >= 0
-            xy = self.peaks.xy[self.rows[row]]
-            both = seen[_LONG_LIMBS].all(1)
-            if both.any():
-                way = xy[_LONG_LIMBS[both, 0]] - xy[_LONG_LIMBS[both, 1]]
-                ratio = np.hypot(way[:, 0], way[:, 1]) / _LONG_LENGTHS_M[both]
-                size = max(size, float(ratio.max()))
-        return size
+    def cells_per_m(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) rows -> (n,) size of the body in the picture: by the limb least foreshortened."""
+        a, b = _LONG_LIMBS.T
+        peaks = self.rows[rows]  # (n, 18)
+        way = self.peaks.xy[peaks[:, a]] - self.peaks.xy[peaks[:, b]]  # (n, limbs, 2)
+        ratio = np.hypot(way[..., 0], way[..., 1]) / _LONG_LENGTHS_M
+        there = (peaks[:, a] >= 0) & (peaks[:, b] >= 0)
+        return np.where(there, ratio, 0).max(1, initial=0)
 
 
 def _heal(groups: _Groups, refused: list[tuple[int, int]], options: AssociateOptions) -> None:
     """Merge two groups that a limb connects and whose common joints are one joint seen twice."""
-    for a, b in refused:
-        one, two = int(groups.owner[a]), int(groups.owner[b])
-        if one == two:
-            continue
-        both = (groups.rows[one] >= 0) & (groups.rows[two] >= 0)
-        way = groups.peaks.xy[groups.rows[one, both]] - groups.peaks.xy[groups.rows[two, both]]
-        within = options.same_within_m * groups.cells_per_m(one, two)
-        if (np.hypot(way[:, 0], way[:, 1]) <= within).all():
-            groups.merge(one, two)
+    if not refused:
+        return
+    pairs = groups.owner[np.array(refused)]  # (n, 2)
+    pairs = pairs[np.sort(np.unique(pairs, axis=0, return_index=True)[1])]  # best links first
+    same = _same_joints(groups, pairs[:, 0], pairs[:, 1], options)
+    into = {row: row for row in np.unique(pairs[same]).tolist()}
+    for one, two in pairs[same].tolist():
+        left, right = into[one], into[two]
+        if left != right and _same_joints(groups, left, right, options):
+            groups.merge(left, right)
+            into = {row: left if now == right else now for row, now in into.items()}
+
+
+def _same_joints(
+    groups: _Groups, ones: np.ndarray | int, twos: np.ndarray | int, options: AssociateOptions
+) -> np.ndarray:
+    """(n,), (n,) rows -> (n,) whether all joints that both have lie at the same place."""
+    ones, twos = np.atleast_1d(ones), np.atleast_1d(twos)
+    left, right = groups.rows[ones], groups.rows[twos]  # (n, 18)
+    way = groups.peaks.xy[left] - groups.peaks.xy[right]
+    size = np.maximum(groups.cells_per_m(ones), groups.cells_per_m(twos))
+    near = np.hypot(way[..., 0], way[..., 1]) <= options.same_within_m * size[:, None]
+    return (near | (left < 0) | (right < 0)).all(1)
 
 
 def _share(groups: _Groups, sure: list[tuple[int, int]], options: AssociateOptions) -> None:
@@ -225,37 +235,31 @@ def _join(groups: _Groups, options: AssociateOptions) -> None:
     """Merge groups without a common joint that would make one body of plausible proportions."""
     rows = np.nonzero(groups.own >= 2)[0]
     seen = (groups.rows[rows] >= 0).astype(int)
-    ones, twos = np.nonzero(np.triu(seen @ seen.T == 0, 1))
-    pairs = [
-        (_distance(groups, one, two), one, two)
-        for one, two in zip(rows[ones].tolist(), rows[twos].tolist(), strict=True)
-    ]
+    ones, twos = (rows[part] for part in np.nonzero(np.triu(seen @ seen.T == 0, 1)))
+    costs = _distances(groups, ones, twos)
+    near = costs <= options.join_within
+    order = np.argsort(costs[near], kind="stable")
     into = {row: row for row in rows.tolist()}
-    for cost, one, two in sorted(pairs):
+    for one, two in zip(ones[near][order].tolist(), twos[near][order].tolist(), strict=True):
         left, right = into[one], into[two]
-        if cost > options.join_within:
-            break
-        if left != right and _distance(groups, left, right) <= options.join_within:
+        if left != right and _distances(groups, left, right)[0] <= options.join_within:
             groups.merge(left, right)
             into = {row: left if now == right else now for row, now in into.items()}
 
 
-def _distance(groups: _Groups, one: int, two: int) -> float:
-    """How far apart two groups are, in resting distances of the body; inf if they cannot be one."""
-    left, right = groups.rows[one], groups.rows[two]
-    if ((left >= 0) & (right >= 0)).any():
-        return np.inf
-    sizes = groups.cells_per_m(one), groups.cells_per_m(two)
-    if min(sizes) <= 0 or max(sizes) > 2.5 * min(sizes):
-        return np.inf
-    xy = groups.peaks.xy
-    bridged = (left[_BRIDGES[:, 0]] >= 0) & (right[_BRIDGES[:, 1]] >= 0)
-    if not bridged.any():
-        return np.inf
-    a, b = _BRIDGES[bridged].T
-    way = xy[left[a]] - xy[right[b]]
-    apart = np.hypot(way[:, 0], way[:, 1]) / (_REST_M[a, b] * max(sizes) + 0.5)
-    return float(apart.max())
+def _distances(groups: _Groups, ones: np.ndarray | int, twos: np.ndarray | int) -> np.ndarray:
+    """(n,), (n,) rows -> (n,) how far apart, in resting distances; inf if they cannot be one."""
+    ones, twos = np.atleast_1d(ones), np.atleast_1d(twos)
+    left, right = groups.rows[ones], groups.rows[twos]  # (n, 18)
+    sizes = np.stack([groups.cells_per_m(ones), groups.cells_per_m(twos)])
+    a, b = _BRIDGES.T
+    bridged = (left[:, a] >= 0) & (right[:, b] >= 0)  # (n, bridges)
+    way = groups.peaks.xy[left[:, a]] - groups.peaks.xy[right[:, b]]
+    rest = _REST_M[a, b] * sizes.max(0)[:, None] + 0.5
+    apart = np.where(bridged, np.hypot(way[..., 0], way[..., 1]) / rest, 0).max(1)
+    possible = bridged.any(1) & ~((left >= 0) & (right >= 0)).any(1)
+    possible &= (sizes.min(0) > 0) & (sizes.max(0) <= 2.5 * sizes.min(0))
+    return np.where(possible, apart, np.inf)
 
 
 def _keep(groups: _Groups, options: AssociateOptions) -> np.ndarray:
@@ -268,9 +272,9 @@ def _keep(groups: _Groups, options: AssociateOptions) -> np.ndarray:
     people = groups.rows[rows]
     seen = people >= 0
     xy = groups.peaks.xy[people]  # (P, 18, 2)
-    within = [options.same_within_m * groups.cells_per_m(row) for row in rows.tolist()]
+    within = options.same_within_m * groups.cells_per_m(rows)
     apart = np.linalg.norm(xy[:, None] - xy, axis=-1)  # (P, P, 18), of the row from the column
-    same = (apart <= np.array(within)[None, :, None]) & seen[:, None] & seen
+    same = (apart <= within[None, :, None]) & seen[:, None] & seen
     copy = np.tril(same.sum(2) > 0.6 * seen.sum(1)[:, None], -1).any(1)
     return people[~copy]
 
