@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xnect.atomic import replacing
 from xnect.calib.camera import Camera
-from xnect.errors import BadWeights, CannotWrite
+from xnect.errors import BadWeights
 from xnect.heads.lift import Lifter
 from xnect.skeleton import CODE_BONES, FLIP2D, FLIP3D, J2D, JOINTS2D, LIMBS, ROOT, SEEN_AS
 from xnect.types import PartialPose, Pose3D
@@ -27,14 +28,13 @@ CARRIED: tuple[tuple[int, int], ...] = tuple(
 )
 """(2D joint, bone) of each 3D code that is read: the supervised channels only (spec 2.4)."""
 
-CARRIERS = tuple(joint for joint, _ in CARRIED)
-CARRIED_BONES = tuple(bone for _, bone in CARRIED)
-_FLIP_CARRIED = [CARRIED.index((FLIP2D[joint], FLIP3D[bone])) for joint, bone in CARRIED]
+CARRIERS = torch.tensor([joint for joint, _ in CARRIED])
+CARRIED_BONES = torch.tensor([bone for _, bone in CARRIED])
 
 N_FEATURES = 4 * 18 + 3 * len(CARRIED) + 1
 """x, y, score and presence of each joint; the codes; the person's angular size."""
 
-_TORSO = [J2D[n] for n in ("neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip")]
+_TORSO = ("neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip")
 _RULERS = (*LIMBS, (J2D["right_hip"], J2D["left_hip"]))
 _LIMB_M = {
     ("neck", "shoulder"): 0.178, ("shoulder", "elbow"): 0.249, ("elbow", "wrist"): 0.239,
@@ -43,6 +43,17 @@ _LIMB_M = {
     ("shoulder", "ear"): 0.249,
 }  # fmt: skip
 """Mean length of the limbs between 2D joints on 1,200 bodies of reference size."""
+
+# Constant tensors: making them from tuples in every call took longer than the network.
+_IN_TORSO = torch.tensor([float(name in _TORSO) for name in JOINTS2D])
+_FROM, _TO = torch.tensor(_RULERS).T
+_RULER_M = torch.tensor(
+    [_LIMB_M[JOINTS2D[i].split("_")[-1], JOINTS2D[j].split("_")[-1]] for i, j in _RULERS]
+)
+_FLIP2D, _FLIP3D = torch.tensor(FLIP2D), torch.tensor(FLIP3D)
+_FLIP_CARRIED = torch.tensor([CARRIED.index((FLIP2D[j], FLIP3D[bone])) for j, bone in CARRIED])
+_MIRROR = torch.tensor([-1.0, 1.0, 1.0])
+
 _ERROR_SCALE_M = 0.2  # an expected error of this size divides the score by e
 _UNSEEN = 0.5  # score of a joint without evidence, of the mean score of those seen
 
@@ -95,23 +106,24 @@ def lift_arrays(
     The arguments are those of `encode`.
     """
     people = len(rays)
-    sign = torch.tensor([-1.0, 1.0, 1.0], device=rays.device)
+    sign = _MIRROR.to(rays.device)
     both = encode(
-        torch.cat([rays, (rays * sign[:2])[:, FLIP2D]]),
-        torch.cat([score, score[:, FLIP2D]]),
+        torch.cat([rays, (rays * sign[:2])[:, _FLIP2D]]),
+        torch.cat([score, score[:, _FLIP2D]]),
         torch.cat([codes, (codes * sign)[:, _FLIP_CARRIED]]),
         torch.cat([known, known]),
     )
     out = lifter(both.features)
     joints = out.joints_m @ both.camera_from_view.mT  # (2 P, 21, 3)
     error = out.log_error.exp()
-    joints = (joints[:people] + (joints[people:] * sign)[:, FLIP3D]) / 2
-    return joints, (error[:people] + error[people:][:, FLIP3D]) / 2
+    joints = (joints[:people] + (joints[people:] * sign)[:, _FLIP3D]) / 2
+    return joints, (error[:people] + error[people:][:, _FLIP3D]) / 2
 
 
 def carried(codes: np.ndarray) -> np.ndarray:
     """(P, 18, 63) planar codes of partial poses -> (P, 33, 3) those that are read (`CARRIED`)."""
-    out: np.ndarray = codes.reshape(-1, 18, 3, 21)[:, CARRIERS, :, CARRIED_BONES].swapaxes(0, 1)
+    joint, bone = zip(*CARRIED, strict=True)
+    out: np.ndarray = codes.reshape(-1, 18, 3, 21)[:, joint, :, bone].swapaxes(0, 1)
     return out
 
 
@@ -126,9 +138,9 @@ def encode(rays: Tensor, score: Tensor, codes: Tensor, known: Tensor) -> Encoded
     """
     seen = (score > 0).to(rays.dtype)  # (P, 18)
     centre = _centre(rays, seen)
-    view = look_at(centre) * known[:, None, None] + _unit(rays) * (1 - known[:, None, None])
-    # `view` has the axes of the virtual camera as columns: camera from view.
-    turned = torch.cat([rays, torch.ones_like(rays[..., :1])], -1) @ view  # (P, 18, 3)
+    # The axes of the virtual camera, as columns: camera from view.  Unknown cameras look ahead.
+    view = look_at(centre * known[:, None])
+    turned = torch.nn.functional.pad(rays, (0, 1), value=1.0) @ view  # (P, 18, 3)
     bent = turned[..., :2] / turned[..., 2:].clamp_min(0.05)
     flat = torch.where(known[:, None, None] > 0, bent, rays)
     flat = flat - _centre(flat, seen)[:, None]
@@ -142,38 +154,25 @@ def encode(rays: Tensor, score: Tensor, codes: Tensor, known: Tensor) -> Encoded
 
 def _centre(xy: Tensor, seen: Tensor) -> Tensor:
     """(P, 2) mean of the torso's joints that are seen, else of all that are seen."""
-    torso = torch.zeros_like(seen)
-    torso[:, _TORSO] = seen[:, _TORSO]
+    torso = seen * _IN_TORSO.to(seen.device)
     weight = torch.where(torso.sum(-1, keepdim=True) > 0, torso, seen)
     return (weight[..., None] * xy).sum(1) / weight.sum(-1, keepdim=True).clamp_min(1)
 
 
 def _apparent_size(xy: Tensor, seen: Tensor) -> Tensor:
     """(P,) length of the limbs that are seen over their length in metres on the reference body."""
-    a, b = zip(*_RULERS, strict=True)
-    both = seen[:, a] * seen[:, b]  # (P, L)
-    metres = torch.tensor([_limb_m(i, j) for i, j in _RULERS], device=xy.device)
-    length = (xy[:, a] - xy[:, b]).norm(dim=-1)
+    both = seen[:, _FROM] * seen[:, _TO]  # (P, L)
+    metres = _RULER_M.to(xy.device)
+    length = (xy[:, _FROM] - xy[:, _TO]).norm(dim=-1)
     by_limbs = (both * length).sum(-1) / (both * metres).sum(-1).clamp_min(1e-6)
     spread = (xy.norm(dim=-1) * seen).sum(-1) / seen.sum(-1).clamp_min(1) / 0.5
     return torch.where(both.sum(-1) > 0, by_limbs, spread).clamp_min(1e-6)
 
 
-def _limb_m(i: int, j: int) -> float:
-    parts = (JOINTS2D[i].split("_")[-1], JOINTS2D[j].split("_")[-1])
-    return _LIMB_M[parts]
-
-
-def _unit(like: Tensor) -> Tensor:
-    return torch.eye(3, device=like.device, dtype=like.dtype)
-
-
 def look_at(centre: Tensor) -> Tensor:
     """(P, 2) tangents -> (P, 3, 3) least rotation that takes the z axis to that ray."""
-    ray = torch.nn.functional.normalize(
-        torch.cat([centre, torch.ones_like(centre[:, :1])], -1), dim=-1
-    )
-    x, y, z = ray.unbind(-1)
+    ray = torch.nn.functional.pad(centre, (0, 1), value=1.0)
+    x, y, z = (ray / ray.norm(dim=-1, keepdim=True)).unbind(-1)
     k = 1 / (1 + z)  # Rodrigues' formula; z > 0, so it never divides by zero
     rows = [1 - k * x * x, -k * x * y, x, -k * x * y, 1 - k * y * y, y, -x, -y, z]
     return torch.stack(rows, -1).unflatten(-1, (3, 3))
@@ -190,21 +189,21 @@ def _scores(score: np.ndarray, error_m: np.ndarray) -> np.ndarray:
 
 
 def save_lifter(path: str | Path, lifter: Lifter, notes: dict[str, str]) -> Path:
-    """Write the weights as fp16 safetensors with `notes` (data, licence ...) as metadata."""
-    from safetensors.torch import save_file
+    """Write the weights as fp16 safetensors with `notes` (data, licence ...) as metadata.
 
-    path = Path(path)
+    Raises:
+        CannotWrite: the folder cannot be written, or the disk is full.
+    """
+    from safetensors.torch import save
+
     state = {k: v.detach().cpu().half().contiguous() for k, v in lifter.state_dict().items()}
     shape = {
         "kind": "xnect lifter", "inputs": str(lifter.inputs), "joints": str(lifter.joints),
         "width": str(lifter.width), "blocks": str(lifter.n_blocks),
     }  # fmt: skip
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, path, metadata={**notes, **shape})
-    except OSError as error:
-        raise CannotWrite(f"cannot write the weights {path}: {error}") from error
-    return path
+    with replacing(path) as file:
+        file.write(save(state, metadata={**notes, **shape}))
+    return Path(path)
 
 
 def load_lifter(path: str | Path) -> Lifter:

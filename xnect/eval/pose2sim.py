@@ -198,7 +198,7 @@ def _frames(path: Path, camera: Camera) -> Iterator[Frame]:
 
     with av.open(str(path)) as container:
         for index, picture in enumerate(container.decode(video=0)):
-            image = picture.to_ndarray(format="rgb24")
+            image: np.ndarray = picture.to_ndarray(format="rgb24")
             missing = camera.width_px - image.shape[1]
             if missing > 0:
                 image = np.pad(image, ((0, 0), (0, missing), (0, 0)))

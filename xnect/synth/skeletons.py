@@ -210,7 +210,7 @@ def _swap_limbs(rng: np.random.Generator, motion: Motion, pose: np.ndarray) -> N
         people = np.flatnonzero(rng.random(len(pose)) < 0.35)
         other, b = _frames(rng, motion, len(people)), names.index(base)
         turn = pose[people, b] @ np.swapaxes(other[:, b], -1, -2)
-        pose[np.ix_(people, bones)] = turn[:, None] @ other[:, bones]
+        pose[people[:, None], bones] = turn[:, None] @ other[:, bones]
 
 
 def _free_legs(rng: np.random.Generator, motion: Motion, pose: np.ndarray) -> None:
