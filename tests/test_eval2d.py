@@ -234,3 +234,28 @@ def test_unreadable_labels_are_one_sentence():
 def test_joints_have_the_names_that_the_maps_to_other_sets_say():
     assert [JOINTS2D[i] for i in (0, 1, 16)] == ["nose", "neck", "right_ear"]
     assert all(COCO17[FROM_COCO17[j]] == name for j, name in enumerate(JOINTS2D) if name != "neck")
+
+
+def test_the_stage_benchmark_writes_machine_and_median_and_p95(tmp_path, monkeypatch, capsys):
+    import importlib.util
+
+    from fakes import FakePipeline
+
+    import xnect.model
+
+    file = Path(__file__).resolve().parents[1] / "benchmarks" / "stages.py"
+    spec = importlib.util.spec_from_file_location("stages", file)
+    stages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stages)
+    clip, out = str(file.parents[1] / "demo" / "demo.mp4"), tmp_path / "stages.json"
+    monkeypatch.setattr(xnect.model, "load_pipeline", lambda preset, **_: FakePipeline(3))
+    arguments = ["--one", clip, "--six", clip, "--frames", "5", "--warm-up", "1", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["stages.py", *arguments])
+    assert stages.main() == 0
+    figures = json.loads(out.read_text())
+    for clip_figures in figures["clips"].values():
+        assert (clip_figures["frames"], clip_figures["people_median"]) == (4, 3)
+        assert clip_figures["ms"]["network"] == {"median": 1.0, "p95": 1.0}
+        assert 0 < clip_figures["ms"]["whole"]["median"] <= clip_figures["ms"]["whole"]["p95"]
+    assert {"processor", "cores", "torch", "commit"} <= figures["machine"].keys()
+    assert "| network | 1.0 / 1.0 | 1.0 / 1.0 |" in capsys.readouterr().out
