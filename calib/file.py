@@ -89,7 +89,8 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
         storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         for key, names in _YAML_NAMES.items():
             nodes = [storage.getNode(name) for name in names]
-            found |= {key: _numbers(node) for node in reversed(nodes) if not node.empty()}
+            if node := next((node for node in nodes if not node.empty()), None):
+                found[key] = _numbers(node)
     except (cv2.error, SystemError):
         found = {}
     if any(found.get(key, np.zeros(0)).size != size for key, size in _YAML_SIZES.items()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from threading import Event, Thread
 
@@ -12,7 +12,9 @@ from xnect.types import Frame
 POLL_S = 0.1
 
 
-def newest(frames: Iterable[Frame], stop: Callable[[], bool] = lambda: False) -> Iterator[Frame]:
+def newest(
+    frames: Iterable[Frame], stop: Callable[[], bool] = lambda: False
+) -> Generator[Frame, None, None]:
     """Yield the latest frame of a live source; frames that come meanwhile are dropped.
 
     A thread reads `frames` into a box of one; when the box is full the older frame is thrown away,

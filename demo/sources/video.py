@@ -156,7 +156,8 @@ class VideoFile:
         """Raise when the file gave less than it announces."""
         promised = self._stream.frames
         missing_frames = promised == 0 or done < 0.95 * promised - 1
-        missing_time = last_s < 0.95 * _announced_s(self._container, self._stream) - 0.5
+        end_s = last_s + (self._first.time or 0.0)  # some formats count from 0, some from the start
+        missing_time = end_s < 0.95 * _announced_s(self._container, self._stream) - 0.5
         if self._bad_packets or (missing_frames and missing_time):
             of = f" of {promised}" if promised else ""
             raise CannotOpenSource(
