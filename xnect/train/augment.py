@@ -16,12 +16,12 @@ class AugmentOptions:
     """How far training pictures are changed."""
 
     crop_px: int = 256
-    size_range: tuple[float, float] = (0.22, 1.05)  # of a person's box in the crop, log-uniform
-    rotation_deg: float = 22.0  # standard deviation
-    any_rotation_share: float = 0.04
+    size_range: tuple[float, float] = (0.3, 1.0)  # of a person's box in the crop, log-uniform
+    rotation_deg: float = 14.0  # standard deviation
+    any_rotation_share: float = 0.02
     min_person_px: float = 20.0  # smaller people are masked
-    paste_share: float = 0.3  # of real pictures get rendered people pasted in
-    cutout_share: float = 0.15
+    paste_share: float = 0.15  # of real pictures get rendered people pasted in
+    cutout_share: float = 0.05
     max_people: int = 8
 
 
@@ -153,18 +153,18 @@ def cutout(rng: np.random.Generator, sample: Sample) -> Sample:
 
 def colour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Random exposure, contrast, colour balance, saturation, blur and noise of a uint8 picture."""
-    gain = rng.uniform(0.6, 1.4) * rng.uniform(0.88, 1.12, 3)
-    offset = rng.uniform(-25, 25)
-    gamma = np.exp(rng.uniform(-0.35, 0.35))
+    gain = rng.uniform(0.7, 1.3) * rng.uniform(0.92, 1.08, 3)
+    offset = rng.uniform(-15, 15)
+    gamma = np.exp(rng.uniform(-0.2, 0.2))
     levels = np.arange(256)[:, None] / 255.0
     table = np.clip(255 * (levels**gamma) * gain + offset, 0, 255).astype(np.uint8)  # (256, 3)
     out = cv2.LUT(image, np.ascontiguousarray(table[:, None, :]))
-    saturation = 0.0 if rng.random() < 0.06 else rng.uniform(0.4, 1.5)
+    saturation = 0.0 if rng.random() < 0.06 else rng.uniform(0.6, 1.4)
     grey = cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2)
     out = cv2.addWeighted(out, saturation, grey, 1 - saturation, 0)
     if rng.random() < 0.15:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.6))
-    if rng.random() < 0.2:
+    if rng.random() < 0.1:
         noise = rng.standard_normal(out.shape, np.float32) * rng.uniform(2, 14)
         out = np.clip(out + noise, 0, 255).astype(np.uint8)
     return out

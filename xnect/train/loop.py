@@ -32,7 +32,7 @@ class TrainOptions:
 
     preset: str = "s"
     hours: float = 1.0  # wall clock for the whole schedule, over all resumed parts
-    batch: int = 32
+    batch: int = 16  # small: from scratch, the number of steps counts most
     crop_px: int = 192
     learning_rate: float = 2e-3
     final_rate_share: float = 0.02
@@ -61,7 +61,7 @@ def mixture_sources(packed: Path, lane: str) -> list[Source]:
         Source("renders", rendered, 0.32, False),
     ]
     if lane == "research":
-        sources.append(Source("lspet", (packed / "lspet.npz",), 0.5, True, min_size=0.42))
+        sources.append(Source("lspet", (packed / "lspet.npz",), 0.45, True, min_size=0.45))
     return sources
 
 
