@@ -76,7 +76,7 @@ def load_pose2sim(root: str | Path) -> Labels:
     names = ["head_top" if n == "head" else str(n) for n in z["joint_names"]]
     keep = [i for i, n in enumerate(names) if n in J3D]
     cameras = tuple(
-        Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], int(w), int(h), tuple(map(float, d)))
+        Camera(*map(float, k[[0, 1, 0, 1], [0, 1, 2, 2]]), int(w), int(h), tuple(map(float, d)))
         for k, d, (w, h) in zip(z["K"], z["dist"], z["image_size_wh"], strict=True)
     )
     return Labels(
@@ -183,26 +183,20 @@ def _streamed(
     """(F, 21, 3) of the whole pipeline on a video; nan where the man was not found."""
     poses = np.full((labels.joints_m.shape[1], 21, 3), np.nan)
     pipeline = pipeline_for(labels.cameras[camera])
-    for frame, result in enumerate(
-        pipeline.stream(_frames(root / labels.videos[camera], labels.cameras[camera]))
-    ):
+    for frame, result in enumerate(pipeline.stream(_frames(root / labels.videos[camera]))):
         man = the_man(result.people, labels, camera, frame)
         if man is not None:
             poses[frame] = man.joints3d_m
     return poses
 
 
-def _frames(path: Path, camera: Camera) -> Iterator[Frame]:
-    """Frames of a video, black columns added on the right to the width of the calibration."""
+def _frames(path: Path) -> Iterator[Frame]:
+    """Frames of a video, with their presentation times."""
     import av
 
     with av.open(str(path)) as container:
         for index, picture in enumerate(container.decode(video=0)):
-            image: np.ndarray = picture.to_ndarray(format="rgb24")
-            missing = camera.width_px - image.shape[1]
-            if missing > 0:
-                image = np.pad(image, ((0, 0), (0, missing), (0, 0)))
-            yield Frame(index, float(picture.time or 0.0), image)
+            yield Frame(index, float(picture.time or 0.0), picture.to_ndarray(format="rgb24"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
