@@ -94,7 +94,7 @@ def test_a_changed_stamp_installs_with_the_constraints(
     monkeypatch.setattr(script, "make_venv", lambda: ["pip"])
     script.set_up()
     assert calls == [
-        ["pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[test]"]
+        ["pip", "install", "-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[test]"]
     ]
     assert script.STAMP.read_text() == script.stamp()
     script.set_up()

@@ -28,6 +28,8 @@ _EAR_SHOULDER = (
 DRAWN_LIMBS = tuple(limb for limb in LIMBS if limb not in _EAR_SHOULDER)
 """The limbs without ear-shoulder, which only serve the association."""
 
+_FACE = {J2D[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")}
+
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 _BACKGROUND = (24, 27, 33)
 _GRID = (62, 68, 79)
@@ -159,7 +161,8 @@ def _draw_limbs(canvas: np.ndarray, person: Person, size: int) -> None:
     for a, b in limbs:
         _line(canvas, person.joints2d_px[[a, b]], _side(base, b), 2 * size)
     for joint in np.flatnonzero(good):
-        _dot(canvas, person.joints2d_px[joint], 2.0 * size, (255, 255, 255))
+        radius = 0.8 if joint in _FACE else 1.5
+        _dot(canvas, person.joints2d_px[joint], radius * size, (255, 255, 255))
 
 
 def _draw_label(canvas: np.ndarray, person: Person, size: int) -> None:
