@@ -79,9 +79,9 @@ def hinges_deg(person: Person) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def walk() -> tuple[np.ndarray, list[tuple[Person, ...]]]:
-    """Two seconds of a noisy person who moves smoothly: the truth and what comes out."""
+    """Over a second of a noisy person who moves smoothly: the truth and what comes out."""
     rng = np.random.default_rng(1)
-    count = 60
+    count = 40
     phase = 2 * np.pi * np.arange(count) / 30
     local = np.tile(np.eye(3), (count, JOINTS, 1, 1))
     local[:, ROOT] = FLIP
@@ -199,7 +199,10 @@ def test_hidden_limbs_stay_finite_and_near_where_they_were(hidden: tuple[str, ..
                 pose.partial.joints_px[J2D[name]] = np.nan
                 pose.joints_m[J3D[name]] = np.nan
         frames.append([pose])
-    joints = np.stack([frame[0].joints3d_m for frame in stream(frames)])
+    people = [frame[0] for frame in stream(frames)]
+    assert {p.track_id for p in people} == {1}
+    assert all(p.score == pytest.approx(0.9) for p in people)  # seen, not only held
+    joints = np.stack([p.joints3d_m for p in people])
     assert np.isfinite(joints).all()
     step = np.linalg.norm(np.diff(joints - joints[:, ROOT, None], axis=0), axis=-1)
     assert step[8:].max() < 0.12

@@ -49,7 +49,7 @@ class FitOptions:
     weight_2d: float = 1.0
     weight_limits: float = 10.0
     weight_steady: float = 0.003  # of rotations, at 30 frames/s
-    weight_depth: float = 1.0  # of the root's depth against its expected one, at 30 frames/s
+    weight_depth: float = 0.3  # of the root's depth against its expected one, at 30 frames/s
     weight_root: float = 0.01  # of the root across the view
     weight_ease: float = 2e-4  # of the relaxed pose
     face: float = 0.3  # of a 2D point of the face against a joint: faces differ

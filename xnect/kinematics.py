@@ -20,8 +20,9 @@ flexing the left hip is negative x, and a knee bends by positive x.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,7 +51,7 @@ _HINGES = {
 _MIRROR = np.array((1.0, -1.0, -1.0))  # of a rotation vector, left to right; of a point (-1, 1, 1)
 
 
-def _mirrored(table: dict[str, tuple]) -> dict[str, tuple]:
+def _mirrored(table: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
     """The table with the right side added to its left entries."""
     both = dict(table)
     for name, row in table.items():

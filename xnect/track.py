@@ -114,6 +114,7 @@ class Tracker:
                 "for another video make another Tracker"
             )
         options, first = self.options, not np.isfinite(self._time_s)
+        poses = [_finite(pose) for pose in poses]
         self._time_s = time_s
         self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
         looks = np.zeros((len(poses), BINS, BINS))
@@ -214,8 +215,13 @@ class Tracker:
         shift_px = np.stack([m.velocity_px_s for m in people]) * np.minimum(missed_s, 0.25)[:, None]
         gate = options.gate_2d * (1 + 2 * missed_s)[:, None]
         apart = _apart([m.seen for m in people], [p.partial for p in poses], shift_px)
-        joints = (np.stack([m.pose.joints_m for m in people])[:, None], [p.joints_m for p in poses])
-        off_m = np.linalg.norm(joints[0] - np.stack(joints[1]), axis=-1).mean(-1)
+        old = [m.pose for m in people]
+        was_m, now_m = np.stack([p.joints_m for p in old]), np.stack([p.joints_m for p in poses])
+        known = (np.stack([p.score for p in old]) > 0)[:, None] & (
+            np.stack([p.score for p in poses]) > 0
+        )
+        off_m = (np.linalg.norm(now_m - was_m[:, None], axis=-1) * known).sum(-1)
+        off_m = off_m / np.maximum(known.sum(-1), 1)
         cost = (
             options.weight_2d * apart / gate
             + options.weight_3d * np.minimum(off_m / options.far_3d_m, 1)
@@ -236,6 +242,21 @@ class Tracker:
         apart = _apart([m.seen for m in people], [p.partial for p in poses])
         cost = 0.5 * unlike + 0.5 * np.minimum(apart / reach, 2)
         return np.where(cost > self.options.most_again_cost, np.inf, cost)
+
+
+def _finite(pose: Pose3D) -> Pose3D:
+    """The pose; joints that are no numbers become absent ones at 0."""
+    partial = pose.partial
+    good_px, good_m = np.isfinite(partial.joints_px).all(-1), np.isfinite(pose.joints_m).all(-1)
+    if good_px.all() and good_m.all():
+        return pose
+    partial = replace(
+        partial,
+        joints_px=np.where(good_px[:, None], partial.joints_px, 0.0),
+        score=np.where(good_px, partial.score, 0.0),
+    )
+    joints_m = np.where(good_m[:, None], pose.joints_m, 0.0)
+    return Pose3D(partial, joints_m, np.where(good_m, pose.score, 0.0))
 
 
 def _assigned(cost: np.ndarray) -> list[tuple[int, int]]:
@@ -284,7 +305,7 @@ def _filtered(memory: _Memory, pose: Pose3D, time_s: float, px: float) -> Pose3D
     partial = pose.partial
     joints_px = memory.filter_px(partial.joints_px / px, time_s, partial.score) * px
     joints_px = np.where(partial.score[:, None] > 0, joints_px, partial.joints_px)
-    joints_m = memory.filter_m(pose.joints_m, time_s, np.ones(len(pose.joints_m)))
+    joints_m = memory.filter_m(pose.joints_m, time_s, pose.score)
     return replace(pose, partial=replace(partial, joints_px=joints_px), joints_m=joints_m)
 
 
@@ -301,7 +322,8 @@ def _apart(
     shift = np.broadcast_to(shift_px, (len(old), 2))
     was = np.stack([p.joints_px for p in old]) + shift[:, None]  # (M, 18, 2)
     now = np.stack([p.joints_px for p in new])  # (K, 18, 2)
-    was_seen, now_seen = (np.stack([p.score > 0 for p in poses]) for poses in (old, new))
+    was_seen = np.stack([p.score for p in old]) > 0
+    now_seen = np.stack([p.score for p in new]) > 0
     common = was_seen[:, None] & now_seen  # (M, K, 18)
     count = common.sum(-1)
     off = np.linalg.norm(now - was[:, None], axis=-1)
