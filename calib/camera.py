@@ -47,7 +47,7 @@ class Camera:
         flat, _ = cv2.projectPoints(
             points.reshape(-1, 1, 3), np.zeros(3), np.zeros(3), self.matrix, np.array(self.dist)
         )
-        return flat.reshape(points.shape[:-1] + (2,))
+        return flat.reshape((*points.shape[:-1], 2))
 
     def rays(self, pixels_px: np.ndarray) -> np.ndarray:
         """(..., 2) px -> (..., 2): x/z and y/z of the ray through each pixel, undistorted."""

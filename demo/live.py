@@ -123,7 +123,8 @@ class Recorder:
         if self._take is not None:
             files, problems = self._take.finish()
             self.files += files
-            self.problems += [text for text in problems if text not in self.problems]
+            said = [p for p in self.problems if not any(p in more for more in problems)]
+            self.problems = said + problems
             self._take = None
 
 

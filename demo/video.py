@@ -41,6 +41,7 @@ class Report:
     people: int  # identities
     wall_s: float
     stages_ms: dict[str, float]  # median per frame
+    calibrated: bool  # whether the intrinsics were given
     problems: tuple[str, ...] = ()  # sentences
     stopped: bool = False  # by Ctrl-C
 
@@ -53,6 +54,10 @@ class Report:
         if self.stages_ms:
             stages = ", ".join(f"{name} {ms:.1f}" for name, ms in self.stages_ms.items())
             lines.append(f"  ms per frame: {stages}")
+        if self.people and not self.calibrated:
+            lines.append(
+                "  uncalibrated: distances rest on a guess; --camera or --fov makes them true"
+            )
         return "\n".join([*lines, *(f"  {path}" for path in self.files)])
 
 
@@ -121,7 +126,7 @@ def _run(
     people: set[int] = set()
     timings: dict[str, list[float]] = {}
     problems: list[str] = []
-    stopped = False
+    stopped, calibrated = False, True
     bar = tqdm(total=total, unit="frame", desc=Path(source).name, disable=total == -1 or None)
     start = time.perf_counter()
     with bar:
@@ -131,6 +136,7 @@ def _run(
                 people.update(person.track_id for person in result.people)
                 for stage, ms in result.timings_ms.items():
                     timings.setdefault(stage, []).append(ms)
+                calibrated = calibrated and result.camera.calibrated
                 bar.update()
                 if stopped := stop():
                     break
@@ -138,11 +144,12 @@ def _run(
             problems.append(str(error))
     wall_s = time.perf_counter() - start
     files, unfinished = outputs.finish()
-    problems += [sentence for sentence in unfinished if sentence not in problems]
+    # what stopped the work is often said again, and in more words, at the end
+    problems = [*(p for p in problems if not any(p in more for more in unfinished)), *unfinished]
     stages_ms = {stage: median(values) for stage, values in timings.items()}
     return Report(
-        source, tuple(files), outputs.frames, len(people), wall_s, stages_ms, tuple(problems),
-        stopped,
+        source, tuple(files), outputs.frames, len(people), wall_s, stages_ms, calibrated,
+        tuple(problems), stopped,
     )  # fmt: skip
 
 

@@ -100,6 +100,7 @@ def test_a_video_becomes_overlay_recording_and_bvh(
     np.testing.assert_allclose(load_recording(out / "clip.npz").time_s, times, atol=1e-4)
     told = capsys.readouterr().out
     assert "6 frames, 2 people" in told
+    assert "uncalibrated" in told
     assert all(str(path) in told for path in out.iterdir())
 
 
@@ -306,7 +307,9 @@ def test_demo_runs_the_bundled_clip(
     out = tmp_path / "out"
     assert main(["demo", "-o", str(out), "--max-frames", "3"]) == OK
     assert {"demo_overlay.mp4", "demo.npz", "demo.json"} <= {path.name for path in out.iterdir()}
-    assert "demo_overlay.mp4" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "demo_overlay.mp4" in told
+    assert "uncalibrated" not in told
     assert fake.camera is not None
     assert fake.camera.calibrated
 
