@@ -152,7 +152,7 @@ def test_names_that_do_not_exist_list_those_that_do():
         load_pipeline("huge")
     with pytest.raises(UnknownName, match="auto, cpu, cuda, mps"):
         pick_device("tpu")
-    with pytest.raises(BadInput, match="0.4 to 2.6"):
+    with pytest.raises(BadInput, match=r"0\.4 to 2\.6"):
         load_pipeline(height_m=17.0)
 
 

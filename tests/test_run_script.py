@@ -93,9 +93,7 @@ def test_a_changed_stamp_installs_with_the_constraints(
     monkeypatch.setattr(script, "call", lambda *words: calls.append([str(w) for w in words]))
     monkeypatch.setattr(script, "make_venv", lambda: ["pip"])
     script.set_up()
-    assert calls == [
-        ["pip", "install", "-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[test]"]
-    ]
+    assert calls == [["pip", "install", "-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[test]"]]
     assert script.STAMP.read_text() == script.stamp()
     script.set_up()
     assert len(calls) == 1

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tests.test_targets import random_sample
 
+from tests.test_targets import random_sample
 from xnect.network import build_network
 from xnect.skeleton import FLIP2D, FLIP3D
 from xnect.train.augment import AugmentOptions, Warp, colour, random_warp, warp_sample

@@ -114,7 +114,7 @@ REFERENCE_CHAIN_M = 0.9529
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:
-    """A rig: joint names, parents (-1 = root; any order), rest offsets from the parent in metres."""
+    """A rig: joint names, parents (-1 = root, any order), rest offsets from the parent in m."""
 
     names: tuple[str, ...]
     parents: tuple[int, ...]

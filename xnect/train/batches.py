@@ -89,7 +89,7 @@ class Mixture(IterableDataset[Batch]):
         if self.sources[which].real and self.rendered:
             if rng.random() < self.options.paste_share:
                 other = self.data[self.rendered[int(rng.integers(len(self.rendered)))]]
-                extra = other[int(rng.integers(len(other)))]
+                extra = other.decode(int(rng.integers(len(other))), owner=True)
         return augment(rng, sample, options, extra)
 
     def __iter__(self) -> Iterator[Batch]:

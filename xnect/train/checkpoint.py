@@ -48,9 +48,8 @@ class Ema:
         """Move the average towards the network."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, now in network.state_dict().items():
-            mean = self.state[name]
-            if mean.is_floating_point():
-                mean.lerp_(now, 1 - decay)
-            else:
-                mean.copy_(now)
+        now = network.state_dict()
+        names = [name for name, mean in self.state.items() if mean.is_floating_point()]
+        torch._foreach_lerp_([self.state[n] for n in names], [now[n] for n in names], 1 - decay)
+        for name in self.state.keys() - set(names):
+            self.state[name].copy_(now[name])

@@ -52,10 +52,7 @@ def write_shard(path: Path, samples: Iterable[Sample], *, quality: int = 95) -> 
         outside.append(sample.outside_weight)
         for name, column in columns.items():
             column.append(getattr(sample, name))
-    arrays = {name: np.concatenate(column) for name, column in columns.items()}
-    for name in arrays:
-        if arrays[name].dtype == np.float64:
-            arrays[name] = arrays[name].astype(np.float32)
+    arrays = {name: _small(np.concatenate(column)) for name, column in columns.items()}
     partial = path.with_suffix(".part.npz")
     np.savez(
         partial,
@@ -70,6 +67,10 @@ def write_shard(path: Path, samples: Iterable[Sample], *, quality: int = 95) -> 
     )
     partial.replace(path)
     return len(jpegs)
+
+
+def _small(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 class Shards:
@@ -93,7 +94,11 @@ class Shards:
         return len(self._index)
 
     def __getitem__(self, number: int) -> Sample:
-        """Decode one sample."""
+        """Decode one sample, without its map of owners."""
+        return self.decode(number, owner=False)
+
+    def decode(self, number: int, *, owner: bool) -> Sample:
+        """Decode one sample; the map of owners takes as long as the picture."""
         which, i = self._index[number]
         shard = self._shards[which]
 
@@ -108,5 +113,5 @@ class Shards:
             **{name: part(name, "people") for name in _RAGGED},
             ignore_xyxy=part("ignore_xyxy", "ignored"),
             outside_weight=float(shard["outside_weight"][i]),
-            owner=cv2.imdecode(mask, cv2.IMREAD_UNCHANGED) if len(mask) else None,
+            owner=cv2.imdecode(mask, cv2.IMREAD_UNCHANGED) if owner and len(mask) else None,
         )

@@ -13,11 +13,12 @@ from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample
 
 __all__ = ["joints18_from_raw", "joints21_from_raw", "renders"]
 
-RAW29 = ("pelvis", "spine", "neck", "head_top", "nose", "left_eye", "right_eye", "left_ear",
-         "right_ear") + tuple(
-    f"{s}_{p}" for s in ("left", "right") for p in (
-        "shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "heel", "big_toe",
-        "small_toe"))  # fmt: skip
+_MIDDLE = ("pelvis", "spine", "neck", "head_top", "nose")
+_FACE = ("left_eye", "right_eye", "left_ear", "right_ear")
+_PARTS = (
+    "shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "heel", "big_toe", "small_toe"
+)  # fmt: skip
+RAW29 = (*_MIDDLE, *_FACE, *(f"{side}_{part}" for side in ("left", "right") for part in _PARTS))
 _R = {name: i for i, name in enumerate(RAW29)}
 _PARENT2D = (1, -1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 1, 11, 12, 0, 0, 14, 15)
 
