@@ -244,9 +244,9 @@ def _with_status(picture: np.ndarray, clock: Clock, recording: bool) -> np.ndarr
     """The picture with frame rate, latency and the keys; changes it."""
     latency_ms = clock.latency_ms[-1] if clock.latency_ms else 0.0
     text = f"{clock.fps:.1f} fps  {latency_ms:.0f} ms   r record  q end"
-    where, font = (10, picture.shape[0] - 12), cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(picture, text, where, font, 0.5, (16, 16, 16), 3, cv2.LINE_AA)
-    cv2.putText(picture, text, where, font, 0.5, (240, 240, 240), 1, cv2.LINE_AA)
+    x, y, font = 10, picture.shape[0] - 12, cv2.FONT_HERSHEY_SIMPLEX
+    for shift, colour in ((1, (16, 16, 16)), (0, (240, 240, 240))):  # a shadow, then the text
+        cv2.putText(picture, text, (x + shift, y + shift), font, 0.5, colour, 1, cv2.LINE_AA)
     if recording:
         cv2.circle(picture, (18, 18), 8, (235, 40, 40), cv2.FILLED, cv2.LINE_AA)
     return picture

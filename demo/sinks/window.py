@@ -40,7 +40,7 @@ class Window:
 
         if reason := why_no_window():
             raise XnectError(f"cannot open a window: {reason}")
-        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         self._sized = False
 
     def show(self, image: np.ndarray) -> str:
