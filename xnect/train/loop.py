@@ -6,12 +6,15 @@ import argparse
 import itertools
 import json
 import math
+import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from xnect.errors import BadInput
@@ -83,7 +86,7 @@ def rate_at(progress: float, step: int, options: TrainOptions) -> float:
 
 
 def train_step(
-    network: Network, optimizer: torch.optim.Optimizer, batch: Batch
+    network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
 ) -> dict[str, float]:
     """One step; returns the losses.  Raises `FloatingPointError` when they are not finite."""
     images = batch.images.float().div_(255).sub_(MEAN).div_(STD)
@@ -114,7 +117,11 @@ def train(
     validation: list,
     metadata: dict[str, str],
 ) -> None:
-    """Train until the time is used up; `out` gets checkpoint, EMA weights and `log.jsonl`."""
+    """Train until the time is used up; `out` gets checkpoint, EMA weights and `log.jsonl`.
+
+    In a process group every process trains on batches of its own and gradients are averaged; the
+    first process keeps the time and writes.
+    """
     network.train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         parameter_groups(network, options.weight_decay), options.learning_rate
@@ -127,22 +134,27 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         ema.state, ema.updates = state["ema"], state["ema_updates"]
         step, used_s, images = state["step"], state["used_s"], state["images"]
+    first = not dist.is_initialized() or dist.get_rank() == 0
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    model: nn.Module = DistributedDataParallel(network) if world > 1 else network
     out.mkdir(parents=True, exist_ok=True)
     log = (out / "log.jsonl").open("a")
     average = build_network(options.preset).to(memory_format=torch.channels_last)
     last = saved = validated = reported = time.monotonic()
     means: dict[str, float] = {}
     for batch in itertools.chain.from_iterable(itertools.repeat(batches)):
-        progress = used_s / (options.hours * 3600)
+        progress = _agreed(used_s / (options.hours * 3600))
         if progress >= 1:
             break
         for group in optimizer.param_groups:
             group["lr"] = rate_at(progress, step, options)
-        losses = train_step(network, optimizer, batch)
-        ema.update(network)
+        losses = train_step(model, optimizer, batch)
         now = time.monotonic()
         used_s, last = used_s + now - last, now
-        step, images = step + 1, images + len(batch.images)
+        step, images = step + 1, images + world * len(batch.images)
+        if not first:
+            continue
+        ema.update(network)
         for name, value in losses.items():
             means[name] = 0.98 * means.get(name, value) + 0.02 * value
         if now - reported > 30:
@@ -159,8 +171,18 @@ def train(
                 json.dumps({"step": step, "images": images, "peak_pck": pck}), file=log, flush=True
             )
             validated = last = time.monotonic()
-    _save(out, network, optimizer, ema, step, used_s, images, metadata)
+    if first:
+        _save(out, network, optimizer, ema, step, used_s, images, metadata)
     log.close()
+
+
+def _agreed(progress: float) -> float:
+    """The first process's progress, in every process, so that all stop at the same step."""
+    if not dist.is_initialized():
+        return progress
+    value = torch.tensor([progress], dtype=torch.float64)
+    dist.broadcast(value, 0)
+    return float(value)
 
 
 def _save(
@@ -205,6 +227,9 @@ def main() -> None:
         flags.pop(n) for n in ("data", "out", "lane", "shared", "init")
     )
     options = replace(TrainOptions(), **flags)
+    rank = int(os.environ.get("RANK", "0"))
+    if "RANK" in os.environ:  # started by torchrun
+        dist.init_process_group("gloo")
     torch.manual_seed(options.seed)
     sources = mixture_sources(data, lane)
     network = build_network(options.preset)
@@ -213,7 +238,7 @@ def main() -> None:
 
         network.load_state_dict({k: v.float() for k, v in load_file(init).items()}, strict=False)
     augmentation = AugmentOptions(crop_px=options.crop_px)
-    mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed)
+    mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed + 1000 * rank)
     root = shared / "lspet"
     validation = list(itertools.islice(lspet(root, "dev"), 160)) if root.exists() else []
     metadata = {
@@ -231,6 +256,8 @@ def main() -> None:
         validation=validation,
         metadata=metadata,
     )
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
