@@ -113,7 +113,7 @@ def follow(result: Result, view: View | None, *, pull: float = 0.06) -> View:
         view or _EMPTY_VIEW,
         centre_m=np.array([(low[0] + high[0]) / 2, floor - 0.8, (low[2] + high[2]) / 2]),
         floor_y_m=floor,
-        distance_m=radius / np.sin(_EMPTY_VIEW.fov_rad / 2) * 1.05,
+        distance_m=radius / np.sin(_EMPTY_VIEW.fov_rad / 2) * 1.12,
     )
     if view is None:
         return target
