@@ -12,6 +12,7 @@ import argparse
 import copy
 import logging
 import math
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -161,6 +162,18 @@ def _tensors(people: Skeletons) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(people.joints_m), torch.from_numpy(people.shown_m)
 
 
+def _commit() -> str:
+    """The commit of this source tree, or "unknown" outside of git."""
+    folder = Path(__file__).parent
+    try:
+        run = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return "unknown"
+    return run.stdout.strip() or "unknown"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, report on clips that were held out, and write the weights."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -178,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     validation = draw(np.random.default_rng(1), bodies, held_out, options.people, mix=False)
     start = load_lifter(chosen["start"]) if chosen["start"] else None
     notes = {**NOTES, "options": repr(options), "started_from": str(chosen["start"])}
+    notes["commit"] = _commit()
     lifter = train(
         bodies, load_motion(chosen["data"]), validation, options,
         start=start, keep=lambda lifter: save_lifter(chosen["out"], lifter, notes),
