@@ -81,9 +81,9 @@ class Pose2dHead(nn.Module):
         self.last = conv(widths.mid, widths.last, 3, widths.groups)
         self.out = nn.Conv2d(widths.last, num_joints + 2 * num_limbs, 3, padding=1)
         nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
-        # Nearly every cell is empty: start there, else the first steps only learn emptiness.
-        nn.init.constant_(self.out.bias[:num_joints], -4.0)
+        bias = torch.zeros(num_joints + 2 * num_limbs)
+        bias[:num_joints] = -4.0  # nearly every cell is empty: start there
+        self.out.bias = nn.Parameter(bias)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Pose2dMaps:
         """(B, C, h/2, w/2), (B, C', h, w) -> maps at (h, w)."""

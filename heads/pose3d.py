@@ -30,7 +30,7 @@ class Pose3dHead(nn.Module):
         self.last = conv(widths.mid, widths.last, 3, widths.groups)
         self.out = nn.Conv2d(widths.last, num_codes, 3, padding=1)
         nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
+        self.out.bias = nn.Parameter(torch.zeros(num_codes))
 
     def forward(self, coarse: Tensor, fine: Tensor, pose2d_features: Tensor) -> Tensor:
         """(B, C, h/2, w/2), (B, C', h, w), (B, C2, h, w) -> (B, 3K, h, w)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -33,10 +34,12 @@ def _fold(layer: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.Mod
     # torch's own fusion of transposed convolutions refuses groups: its weight is
     # (in, out / groups, k, k), and the output channels repeat with every group of inputs.
     out = copy.deepcopy(layer)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     by_group = scale.view(layer.groups, 1, -1, 1, 1)
     weight = layer.weight.view(layer.groups, -1, *layer.weight.shape[1:]) * by_group
     out.weight = nn.Parameter(weight.flatten(0, 1).detach())
-    before = layer.bias if layer.bias is not None else 0
+    before = torch.zeros_like(norm.running_mean) if layer.bias is None else layer.bias
     out.bias = nn.Parameter(((before - norm.running_mean) * scale + norm.bias).detach())
     return out

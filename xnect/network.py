@@ -56,7 +56,7 @@ PRESETS = {
         False,
         BranchWidths(96, 64, 96, 64, lateral=48, groups=2),
         BranchWidths(96, 48, 64, 64, lateral=0, groups=2),
-        (320, 512),
+        (240, 384),  # what it was trained for: people of 50 to 160 pixels
     ),
 }
 
@@ -91,6 +91,11 @@ def build_network(preset: str) -> Network:
         Pose2dHead(coarse, fine, widths=p.pose2d, num_joints=len(JOINTS2D), num_limbs=len(LIMBS)),
         Pose3dHead(coarse, fine, p.pose2d.mid, widths=p.pose3d, num_codes=3 * len(JOINTS3D)),
     )
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The same network, its weights laid out for the faster convolutions of CPU and GPU."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -29,7 +29,7 @@ from xnect.fit import FitOptions, fit, fit_single
 from xnect.fold import folded
 from xnect.image import as_rgb8
 from xnect.lift import lift
-from xnect.network import Network
+from xnect.network import Network, channels_last
 from xnect.prepare import image_from_cell, network_hw, normalise, resize
 from xnect.track import Tracker
 from xnect.types import Frame, PartialPose, Person, Pose3D, Result
@@ -79,7 +79,7 @@ class Pipeline:
         fit: FitOptions = FitOptions(),
     ) -> None:
         self.device = torch.device(device)
-        self.network = folded(network).to(self.device, memory_format=torch.channels_last)
+        self.network = channels_last(folded(network).to(self.device))
         self.lifter = lifter.eval()  # tiny: stays on the host
         self.input_hw, self.camera = input_hw, camera
         self.associate_options, self.fit_options = associate, fit

@@ -334,7 +334,7 @@ def _apart(
     ]
     middle = np.linalg.norm(middles[1] - middles[0][:, None], axis=-1)
     size = np.maximum.outer([_torso_px(p) for p in old], [_torso_px(p) for p in new])
-    some = was_seen.any(1)[:, None] & now_seen.any(1)
+    some = was_seen.any(1, keepdims=True) & now_seen.any(1)
     return np.where(some, np.where(count > 0, mean, middle) / size, np.inf)
 
 

@@ -76,7 +76,15 @@ def load_pose2sim(root: str | Path) -> Labels:
     names = ["head_top" if n == "head" else str(n) for n in z["joint_names"]]
     keep = [i for i, n in enumerate(names) if n in J3D]
     cameras = tuple(
-        Camera(*map(float, k[[0, 1, 0, 1], [0, 1, 2, 2]]), int(w), int(h), tuple(map(float, d)))
+        Camera(
+            fx_px=float(k[0, 0]),
+            fy_px=float(k[1, 1]),
+            cx_px=float(k[0, 2]),
+            cy_px=float(k[1, 2]),
+            width_px=int(w),
+            height_px=int(h),
+            dist=tuple(map(float, d)),
+        )
         for k, d, (w, h) in zip(z["K"], z["dist"], z["image_size_wh"], strict=True)
     )
     return Labels(

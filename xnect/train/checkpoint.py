@@ -20,6 +20,7 @@ def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str])
     }
     partial = path.with_suffix(".part")
     save_file(half, partial, metadata)
+    partial.chmod(0o644)  # safetensors makes files that only their owner can read
     partial.replace(path)
 
 

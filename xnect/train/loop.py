@@ -18,13 +18,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from xnect.errors import BadInput
-from xnect.network import Network, build_network
+from xnect.network import Network, build_network, channels_last
 from xnect.prepare import MEAN, STD
 from xnect.train.augment import AugmentOptions
 from xnect.train.batches import Batch, Mixture, Source, loader
 from xnect.train.checkpoint import Ema, load_checkpoint, save_checkpoint, save_weights
 from xnect.train.datasets.lspet import lspet
 from xnect.train.losses import stage1_losses
+from xnect.train.samples import Sample
 from xnect.train.targets import make_targets
 from xnect.train.validate import peak_pck
 
@@ -114,7 +115,7 @@ def train(
     options: TrainOptions,
     *,
     out: Path,
-    validation: list,
+    validation: list[Sample],
     metadata: dict[str, str],
 ) -> None:
     """Train until the time is used up; `out` gets checkpoint, EMA weights and `log.jsonl`.
@@ -122,7 +123,7 @@ def train(
     In a process group every process trains on batches of its own and gradients are averaged; the
     first process keeps the time and writes.
     """
-    network.train().to(memory_format=torch.channels_last)
+    channels_last(network.train())
     optimizer = torch.optim.AdamW(
         parameter_groups(network, options.weight_decay), options.learning_rate
     )
@@ -139,7 +140,8 @@ def train(
     model: nn.Module = DistributedDataParallel(network) if world > 1 else network
     out.mkdir(parents=True, exist_ok=True)
     log = (out / "log.jsonl").open("a")
-    average = build_network(options.preset).to(memory_format=torch.channels_last)
+    average = build_network(options.preset)
+    channels_last(average)
     last = saved = validated = reported = time.monotonic()
     means: dict[str, float] = {}
     for batch in itertools.chain.from_iterable(itertools.repeat(batches)):

@@ -45,8 +45,8 @@ def write_shard(path: Path, samples: Iterable[Sample], *, quality: int = 95) -> 
         bgr = np.ascontiguousarray(sample.image[..., ::-1])
         jpegs.append(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].ravel())
         empty = np.zeros(0, np.uint8)
-        has_owner = sample.owner is not None
-        masks.append(cv2.imencode(".png", sample.owner)[1].ravel() if has_owner else empty)
+        owner = sample.owner
+        masks.append(empty if owner is None else cv2.imencode(".png", owner)[1].ravel())
         people.append(len(sample.joints_px))
         ignored.append(len(sample.ignore_xyxy))
         outside.append(sample.outside_weight)
@@ -54,17 +54,16 @@ def write_shard(path: Path, samples: Iterable[Sample], *, quality: int = 95) -> 
             column.append(getattr(sample, name))
     arrays = {name: _small(np.concatenate(column)) for name, column in columns.items()}
     partial = path.with_suffix(".part.npz")
-    np.savez(
-        partial,
-        jpeg=np.concatenate(jpegs),
-        jpeg_length=np.array([len(j) for j in jpegs]),
-        mask=np.concatenate(masks),
-        mask_length=np.array([len(m) for m in masks]),
-        people=np.array(people),
-        ignored=np.array(ignored),
-        outside_weight=np.array(outside, np.float32),
-        **arrays,
-    )
+    arrays |= {
+        "jpeg": np.concatenate(jpegs),
+        "jpeg_length": np.array([len(j) for j in jpegs]),
+        "mask": np.concatenate(masks),
+        "mask_length": np.array([len(m) for m in masks]),
+        "people": np.array(people),
+        "ignored": np.array(ignored),
+        "outside_weight": np.array(outside, np.float32),
+    }
+    np.savez(partial, allow_pickle=False, **arrays)
     partial.replace(path)
     return len(jpegs)
 
@@ -107,6 +106,7 @@ class Shards:
             return shard[name][start[i] : start[i + 1]]
 
         bgr = cv2.imdecode(part("jpeg", "jpeg_length"), cv2.IMREAD_COLOR)
+        assert bgr is not None
         mask = part("mask", "mask_length")
         return Sample(
             image=bgr[..., ::-1],

@@ -17,7 +17,7 @@ LIMB_JOINTS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 
 
 @torch.no_grad()
-def peak_pck(network: Network, samples: list[Sample], *, side_px: int = 288) -> float:
+def peak_pck(network: Network, samples: list[Sample], *, side_px: int = 208) -> float:
     """Share of labelled joints whose peak lies within 0.2 torso lengths (shoulder to hip)."""
     network.eval()
     right = total = 0

@@ -69,7 +69,8 @@ def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) ->
             file = tars[record["tar"]].extractfile(record["file_name"])
             assert file is not None
             raw = np.frombuffer(io.BytesIO(file.read()).getbuffer(), np.uint8)
-            image = cv2.imdecode(raw, cv2.IMREAD_COLOR)[..., ::-1]
+            bgr = cv2.imdecode(raw, cv2.IMREAD_COLOR)
+            assert bgr is not None
             teacher = teachers.get(annotation["id"])
             keypoints = np.array(annotation["keypoints"], np.float64).reshape(14, 3)
             joints, state = _joints(keypoints, teacher)
@@ -77,7 +78,7 @@ def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) ->
             own = np.array([x, y, x + w, y + h], np.float64)
             no3d = np.zeros((1, 21))
             yield Sample(
-                image=image,
+                image=bgr[..., ::-1],
                 joints_px=joints[None],
                 state=state[None],
                 boxes_xyxy=own[None],

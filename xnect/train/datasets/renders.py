@@ -69,6 +69,8 @@ def renders(path: Path, *, min_visible: int = 3) -> Iterator[Sample]:
     for i in range(len(data["jpeg_len"])):
         bgr = cv2.imdecode(data["jpeg"][jpeg[i] : jpeg[i + 1]], cv2.IMREAD_COLOR)
         owner = cv2.imdecode(data["mask"][mask[i] : mask[i + 1]], cv2.IMREAD_UNCHANGED)
+        assert bgr is not None
+        assert owner is not None
         rows = slice(data["person_offset"][i], data["person_offset"][i + 1])
         pixels, seen = data["joints_px"][rows].astype(np.float64), data["vis"][rows]
         camera_m = joints21_from_raw(data["joints_cam_m"][rows].astype(np.float64))
