@@ -61,7 +61,7 @@ def mixture_sources(packed: Path, lane: str) -> list[Source]:
     coco_share = 0.18 if extra else 0.12
     sources = [
         Source("coco-train2017", (packed / "coco.npz", *extra), coco_share, True),
-        Source("coco-negatives", (packed / "negatives.npz",), 0.03, True),
+        Source("negatives", (packed / "negatives.npz",), 0.08, True),
         Source("renders", rendered, 0.32, False),
     ]
     if lane == "research":
