@@ -14,6 +14,7 @@ class Pose2dMaps(NamedTuple):
 
     heatmaps: Tensor  # (B, J, h, w) logits
     affinities: Tensor  # (B, L, 2, h, w) x and y of the unit vector along each limb
+    offsets: Tensor  # (B, J, 2, h, w) from each cell to the joint next to it, cells
     features: Tensor  # (B, C, h, w) what the 3D branch reads as well
 
 
@@ -63,7 +64,11 @@ class Upsample(nn.Module):
 
 
 class Pose2dHead(nn.Module):
-    """Features at strides 16 and 8 -> heatmap logits and limb affinities at stride 8."""
+    """Features at strides 16 and 8 -> heatmaps, limb affinities and joint offsets at stride 8.
+
+    The offsets are not in the paper, which upsamples its maps: they say where in its cell a joint
+    is (as the local offsets of CenterNet, Zhou et al. 2019).
+    """
 
     def __init__(
         self,
@@ -84,10 +89,15 @@ class Pose2dHead(nn.Module):
         bias = torch.zeros(num_joints + 2 * num_limbs)
         bias[:num_joints] = -4.0  # nearly every cell is empty: start there
         self.out.bias = nn.Parameter(bias)
+        self.offsets = nn.Conv2d(widths.last, 2 * num_joints, 3, padding=1)
+        nn.init.normal_(self.offsets.weight, std=0.01)
+        self.offsets.bias = nn.Parameter(torch.zeros(2 * num_joints))
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Pose2dMaps:
         """(B, C, h/2, w/2), (B, C', h, w) -> maps at (h, w)."""
         features = self.mid(self.upsample(coarse, fine))
-        maps = self.out(self.last(features))
+        last = self.last(features)
+        maps = self.out(last)
         affinities = maps[:, self.num_joints :].unflatten(1, (-1, 2))
-        return Pose2dMaps(maps[:, : self.num_joints], affinities, features)
+        offsets = self.offsets(last).unflatten(1, (-1, 2))
+        return Pose2dMaps(maps[:, : self.num_joints], affinities, offsets, features)

@@ -151,3 +151,20 @@ def test_codes_are_those_of_the_nearest_cell():
     codes = np.random.default_rng(5).random((63, 40, 64), np.float32)
     peaks = find_peaks(gaussians([(4, 20.4, 11.6, 0.9)]), threshold=0.3)
     assert np.array_equal(codes_at(codes, peaks), codes[None, :, 12, 20])
+
+
+def test_offsets_lead_to_the_exact_place_whatever_the_maps_look_like():
+    rng = np.random.default_rng(5)
+    h, w = 20, 30
+    truth = rng.uniform((3, 3), (w - 4, h - 4), (18, 2))
+    y, x = np.mgrid[:h, :w]
+    heat = np.zeros((18, h, w), np.float32)
+    offsets = np.zeros((18, 2, h, w), np.float32)
+    for j, (cx, cy) in enumerate(truth):
+        column, row = round(cx), round(cy)
+        heat[j, row - 1 : row + 2, column - 1 : column + 2] = rng.uniform(0.3, 0.7, (3, 3))
+        heat[j, row, column] = 0.9
+        offsets[j] = cx - x, cy - y
+    peaks = find_peaks(heat, offsets, threshold=0.8)
+    np.testing.assert_allclose(peaks.xy, truth[peaks.joint], atol=1e-4)
+    assert len(peaks.joint) == 18

@@ -111,3 +111,17 @@ def test_nobody_gives_empty_maps_with_full_weight():
     assert not targets.heatmaps.any() and not targets.limb_mask.any()
     assert (targets.heatmap_weight == 1).all()
     assert not torch.isnan(targets.codes).any()
+
+
+def test_offsets_lead_from_every_cell_round_a_joint_to_the_joint():
+    sample = random_sample(6, 1)
+    sample.state[:] = SEEN
+    targets = make_targets(batch_of(sample))
+    y, x = np.mgrid[:12, :12]
+    for j in range(18):
+        cx, cy = cells(sample.joints_px[0, j])
+        near = targets.offset_weight[0, j].numpy() > 0
+        dx, dy = targets.offsets[0, j].numpy()
+        np.testing.assert_allclose((x + dx)[near], cx, atol=1e-4)
+        np.testing.assert_allclose((y + dy)[near], cy, atol=1e-4)
+        assert near[np.abs(y - cy).argmin(0)[0], np.abs(x - cx).argmin(1)[0]]

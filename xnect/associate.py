@@ -5,7 +5,7 @@ that hang together are one person (a greedy parse after Cao et al. 2017, but ove
 once, so that fragments grow together in any order).  Three steps mend what the greedy parse
 leaves: a joint where two people's peaks have melted into one is given to both, fragments that no
 visible limb connects (a hidden neck) are joined where a body could do so, and a second copy of a
-person on the same joints is dropped.
+person on the same joints or limbs is dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xnect.types import PartialPose
 class AssociateOptions:
     """When a peak is a joint, a link is a limb, and a group of joints is a person."""
 
-    peak_at_least: float = 0.10  # heatmap value; low, since a limb must confirm the joint
+    peak_at_least: float = 0.2  # heatmap value; low, since a limb must confirm the joint
     most_peaks: int = 32  # per joint; 20 people and room for errors
     along_at_least: float = 0.05  # of one sample; the field is about 0 beside limbs
     support_at_least: float = 0.7  # share of samples along a limb; hands and legs cross it
@@ -34,9 +34,12 @@ class AssociateOptions:
     share_at_least: float = 0.35  # fit of the links that give one joint to two people
     join_within: float = 1.3  # of the resting distance: fragments that may be one body
     same_within_m: float = 0.12  # on the body: nearer joints are one joint, seen twice
+    shadow_within_m: float = 0.18  # of a limb of a better seen person, on that person's body
+    shadow_share: float = 0.7  # of the joints that lie there
+    shadow_score: float = 0.6  # of the better person's score that the remainder has at most
     sharers_own_at_least: int = 4  # joints of its own that a person has who borrows one
     joints_at_least: int = 3  # a person; fewer are mostly noise
-    best_at_least: float = 0.25  # heatmap value of the person's surest joint
+    best_at_least: float = 0.35  # heatmap value of the person's surest joint
     score_at_least: float = 0.05  # person_score
 
 
@@ -46,6 +49,8 @@ def find_people(
     codes: np.ndarray | None,
     image_from_cell: np.ndarray,
     options: AssociateOptions = AssociateOptions(),
+    *,
+    offsets: np.ndarray | None = None,
 ) -> list[PartialPose]:
     """(18, h, w), (19, 2, h, w), (63, h, w) or None -> everybody that the maps show, best first.
 
@@ -55,12 +60,13 @@ def find_people(
         codes: 3D encoding, planar x, y, z; None gives zeros.
         image_from_cell: (2, 3), pixel of the picture = A @ [cell_x, cell_y, 1].
         options: thresholds.
+        offsets: (18, 2, h, w) cells from each cell to the joint next to it; None fits Gaussians.
 
     Raises:
         BadInput: maps that do not have these shapes.
     """
-    _check(heatmaps, affinities, codes)
-    peaks = find_peaks(heatmaps, threshold=options.peak_at_least, most=options.most_peaks)
+    _check(heatmaps, affinities, codes, offsets)
+    peaks = find_peaks(heatmaps, offsets, threshold=options.peak_at_least, most=options.most_peaks)
     links = score_links(peaks, affinities, along_at_least=options.along_at_least)
     rows = group_peaks(peaks, links, options)
     found = rows >= 0
@@ -79,10 +85,22 @@ def find_people(
     return sorted(people, key=lambda p: -p.person_score)
 
 
-def _check(heatmaps: np.ndarray, affinities: np.ndarray, codes: np.ndarray | None) -> None:
+def _check(
+    heatmaps: np.ndarray,
+    affinities: np.ndarray,
+    codes: np.ndarray | None,
+    offsets: np.ndarray | None,
+) -> None:
     hw = heatmaps.shape[1:]
-    right = {"heatmaps": (18, *hw), "affinities": (19, 2, *hw), "codes": (63, *hw)}
-    given = {"heatmaps": heatmaps, "affinities": affinities, "codes": codes}
+    right = {
+        "heatmaps": (18, *hw),
+        "affinities": (19, 2, *hw),
+        "codes": (63, *hw),
+        "offsets": (18, 2, *hw),
+    }
+    given = {
+        "heatmaps": heatmaps, "affinities": affinities, "codes": codes, "offsets": offsets
+    }  # fmt: skip
     for name, array in given.items():
         if array is not None and (array.shape != right[name] or len(hw) != 2):
             raise BadInput(f"{name} have the shape {array.shape}; right would be {right[name]}")
@@ -276,7 +294,41 @@ def _keep(groups: _Groups, options: AssociateOptions) -> np.ndarray:
     apart = np.linalg.norm(xy[:, None] - xy, axis=-1)  # (P, P, 18), of the row from the column
     same = (apart <= within[None, :, None]) & seen[:, None] & seen
     copy = np.tril(same.sum(2) > 0.6 * seen.sum(1)[:, None], -1).any(1)
-    return people[~copy]
+    people, rows = people[~copy], rows[~copy]
+    size = groups.cells_per_m(rows)
+    return people[~_shadows(groups, people, score[rows].sum(1), size, options)]
+
+
+_A, _B = np.array(LIMBS).T
+
+
+def _shadows(
+    groups: _Groups,
+    people: np.ndarray,
+    total: np.ndarray,
+    size: np.ndarray,
+    options: AssociateOptions,
+) -> np.ndarray:
+    """(P,) bool: those whose joints lie on the limbs of somebody who is far better seen.
+
+    A person whose sides the network is not sure of shows twice: once well, and once as a weak
+    remainder with left and right exchanged, joint for joint on the same body.
+    """
+    if len(people) < 2:
+        return np.zeros(len(people), bool)
+    seen, xy = people >= 0, groups.peaks.xy[people]  # (P, 18), (P, 18, 2)
+    there = seen[:, _A] & seen[:, _B]  # (P, L)
+    start, way = xy[:, _A], xy[:, _B] - xy[:, _A]
+    to_joint = xy[:, None, :, None] - start[None, :, None]  # (P, P, 18, L, 2) from the column's
+    square = np.maximum((way**2).sum(-1), 1e-6)[None, :, None]
+    along = np.clip((to_joint * way[None, :, None]).sum(-1) / square, 0, 1)
+    off = np.linalg.norm(to_joint - along[..., None] * way[None, :, None], axis=-1)
+    off = np.where(there[None, :, None], off, np.inf).min(-1)  # (P, P, 18)
+    within = options.shadow_within_m * size  # cells, on the body of the one who is seen better
+    on_limb = ((off <= within[None, :, None]) & seen[:, None]).sum(-1)
+    covered = on_limb >= options.shadow_share * seen.sum(1)[:, None]
+    weaker = total[:, None] <= options.shadow_score * total
+    return (covered & weaker).any(1)
 
 
 def _rest_m() -> np.ndarray:

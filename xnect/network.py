@@ -27,6 +27,7 @@ class Maps(NamedTuple):
     heatmaps: Tensor  # (B, J, h, w) logits
     affinities: Tensor  # (B, L, 2, h, w)
     codes: Tensor  # (B, 3K, h, w)
+    offsets: Tensor  # (B, J, 2, h, w) cells, from a cell's centre to the joint next to it
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ class Network(nn.Module):
         self.backbone, self.pose2d, self.pose3d = backbone, pose2d, pose3d
 
     def forward(self, images: Tensor) -> Maps:
-        """(B, 3, H, W) -> heatmap logits, affinities, codes at (H / 8, W / 8)."""
+        """(B, 3, H, W) -> heatmap logits, affinities, codes, offsets at (H / 8, W / 8)."""
         *_, fine, coarse = self.backbone(images)
         seen = self.pose2d(coarse, fine)
         codes = self.pose3d(coarse, fine, seen.features)
-        return Maps(seen.heatmaps, seen.affinities, codes)
+        return Maps(seen.heatmaps, seen.affinities, codes, seen.offsets)
 
 
 def build_network(preset: str) -> Network:
@@ -110,4 +111,5 @@ def no_maps(batch: int, height: int, width: int) -> Maps:
         torch.full((batch, len(JOINTS2D), h, w), -10.0),
         torch.zeros(batch, len(LIMBS), 2, h, w),
         torch.zeros(batch, 3 * len(JOINTS3D), h, w),
+        torch.zeros(batch, len(JOINTS2D), 2, h, w),
     )

@@ -154,10 +154,15 @@ class Pipeline:
             size = network_hw(hw, self.input_hw)
             tensor = torch.from_numpy(normalise(resize(picture, size)))[None]
         with watch("network"):
-            heatmaps, affinities, codes = self._maps(tensor)
+            heatmaps, affinities, codes, offsets = self._maps(tensor)
         with watch("associate"):
             return find_people(
-                heatmaps, affinities, codes, image_from_cell(hw, size), self.associate_options
+                heatmaps,
+                affinities,
+                codes,
+                image_from_cell(hw, size),
+                self.associate_options,
+                offsets=offsets,
             )
 
     def _poses(self, picture: np.ndarray, camera: Camera, watch: Stopwatch) -> list[Pose3D]:
@@ -166,24 +171,17 @@ class Pipeline:
             return lift(partials, self.lifter, camera=camera)
 
     @torch.inference_mode()
-    def _maps(self, tensor: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(1, 3, h, w) -> heatmap probabilities, affinities, codes on the host."""
+    def _maps(self, tensor: torch.Tensor) -> list[np.ndarray]:
+        """(1, 3, h, w) -> heatmap probabilities, affinities, codes and offsets on the host."""
         tensor = tensor.to(self.device).contiguous(memory_format=torch.channels_last)
         kind = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         with torch.autocast(self.device.type, kind, enabled=self.half):
             maps = self.network(tensor)
-        heatmaps = torch.sigmoid(maps.heatmaps[0].float())
-        joined = torch.cat(
-            [heatmaps, maps.affinities[0].float().flatten(0, 1), maps.codes[0].float()]
-        )
-        planes = joined.contiguous().cpu().numpy()
-        joints, limbs = len(heatmaps), maps.affinities.shape[1]
-        affinities = planes[joints : joints + 2 * limbs]
-        return (
-            planes[:joints],
-            affinities.reshape(limbs, 2, *planes.shape[1:]),
-            planes[joints + 2 * limbs :],
-        )
+        seen = (torch.sigmoid(maps.heatmaps.float()), maps.affinities, maps.codes, maps.offsets)
+        planes = [m[0].float().flatten(0, -3) for m in seen]  # each (channels, h, w)
+        joined = torch.cat(planes).cpu().numpy()  # one copy
+        parts = np.split(joined, np.cumsum([len(p) for p in planes])[:-1])
+        return [p.reshape(m.shape[1:]) for p, m in zip(parts, seen, strict=True)]
 
     def _result(
         self, frame: Frame, camera: Camera, people: tuple[Person, ...], watch: Stopwatch

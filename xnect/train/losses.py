@@ -44,10 +44,17 @@ def code_loss(predicted: Tensor, targets: Targets) -> Tensor:
     return (error * targets.code_weight).sum() / targets.code_weight.sum().clamp_min(1.0)
 
 
+def offset_loss(predicted: Tensor, targets: Targets) -> Tensor:
+    """L1 of the way to the joint, in cells, in the cells round each joint."""
+    error = (predicted - targets.offsets).abs().sum(2)  # (B, J, h, w)
+    return (error * targets.offset_weight).sum() / targets.offset_weight.sum().clamp_min(1.0)
+
+
 def stage1_losses(maps: Maps, targets: Targets) -> dict[str, Tensor]:
-    """The three terms, in the weights in which they are added."""
+    """The four terms, in the weights in which they are added."""
     return {
         "heatmaps": heatmap_loss(maps.heatmaps.float(), targets.heatmaps, targets.heatmap_weight),
         "affinities": 0.7 * affinity_loss(maps.affinities.float(), targets),
         "codes": 0.25 * code_loss(maps.codes.float(), targets),
+        "offsets": 0.3 * offset_loss(maps.offsets.float(), targets),
     }

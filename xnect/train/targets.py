@@ -28,6 +28,8 @@ class Targets(NamedTuple):
     limb_mask: Tensor  # (B, L, h, w) 1 on a limb
     codes: Tensor  # (B, 63, h, w)
     code_weight: Tensor  # (B, 21, h, w)
+    offsets: Tensor  # (B, J, 2, h, w) cells
+    offset_weight: Tensor  # (B, J, h, w)
 
 
 def _cells(pixels: Tensor) -> Tensor:
@@ -92,6 +94,35 @@ def limb_affinities(batch: Batch, h: int, w: int) -> tuple[Tensor, Tensor]:
     return total / count.clamp_min(1)[:, :, None], (count > 0).float()
 
 
+def joint_offsets(batch: Batch, h: int, w: int) -> tuple[Tensor, Tensor]:
+    """(B, J, 2, h, w) way from a cell to the joint next to it, (B, J, h, w) 1 near a joint.
+
+    Supervised in the cells that touch the joint's own cell; near people win.
+    """
+    cells = _cells(batch.joints_px)
+    count, people, joints = cells.shape[:3]
+    offset = torch.tensor([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    place = cells.round()[:, :, :, None] + offset.flip(-1)  # (B, P, J, O, 2) x, y
+    inside = ((place >= 0) & (place < torch.tensor([w, h]))).all(-1)
+    on = inside & (batch.state > 0)[..., None]
+    joint = torch.arange(joints)[:, None]
+    index = (joint * h + place[..., 1].long()) * w + place[..., 0].long()
+    index = torch.where(on, index, joints * h * w)  # the last element is a bin
+    way = cells[:, :, :, None] - place
+    offsets = cells.new_zeros(count, 2, joints * h * w + 1)
+    weight = cells.new_zeros(count, joints * h * w + 1)
+    for p in range(people):
+        flat = index[:, p].flatten(1)
+        weight.scatter_(1, flat, 1.0)
+        vectors = way[:, p].flatten(1, 2).transpose(1, 2)  # (B, 2, J O)
+        offsets.scatter_(2, flat[:, None].expand(-1, 2, -1), vectors)
+    shape = (joints, h, w)
+    return (
+        offsets[..., :-1].unflatten(2, shape).transpose(1, 2),
+        weight[:, :-1].unflatten(1, shape),
+    )
+
+
 _CARRIED = [(joint, bone) for joint, carried in enumerate(CODE_BONES) for bone in carried]
 _OFFSETS = [(dy, dx) for dy in range(-1, 3) for dx in range(-1, 3)]
 
@@ -144,6 +175,7 @@ def make_targets(batch: Batch) -> Targets:
     heatmaps = joint_heatmaps(batch, h, w)
     affinities, limb_mask = limb_affinities(batch, h, w)
     codes, code_weight = bone_codes(batch, h, w)
+    offsets, offset_weight = joint_offsets(batch, h, w)
     own = _inside(batch.boxes_xyxy, h, w)  # (B, P, h, w)
     anyone = own.amax(1)
     ignored = _inside(batch.ignore_xyxy, h, w).amax(1) * (1 - anyone)
@@ -156,5 +188,13 @@ def make_targets(batch: Batch) -> Targets:
     hidden_limb = torch.maximum(hidden[:, a], hidden[:, b])
     affinity_weight = torch.maximum(place[:, None] * (1 - hidden_limb), limb_mask)
     return Targets(
-        heatmaps, heatmap_weight, affinities, affinity_weight, limb_mask, codes, code_weight
+        heatmaps,
+        heatmap_weight,
+        affinities,
+        affinity_weight,
+        limb_mask,
+        codes,
+        code_weight,
+        offsets,
+        offset_weight,
     )
