@@ -58,14 +58,14 @@ def mixture_sources(packed: Path, lane: str) -> list[Source]:
     extra = tuple(sorted(packed.glob("coco-extra*.npz")))
     if not rendered:
         raise BadInput(f"no renders-*.npz in {packed}; run `python -m xnect.train.pack` first")
-    coco_share = 0.18 if extra else 0.12
+    coco_share = 0.26 if extra else 0.15
     sources = [
         Source("coco-train2017", (packed / "coco.npz", *extra), coco_share, True),
-        Source("negatives", (packed / "negatives.npz",), 0.08, True),
-        Source("renders", rendered, 0.32, False),
+        Source("negatives", (packed / "negatives.npz",), 0.06, True),
+        Source("renders", rendered, 0.28, False),
     ]
     if lane == "research":
-        sources.append(Source("lspet", (packed / "lspet.npz",), 0.45, True, min_size=0.45))
+        sources.append(Source("lspet", (packed / "lspet.npz",), 0.42, True, min_size=0.45))
     return sources
 
 
