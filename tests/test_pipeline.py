@@ -120,6 +120,10 @@ def test_plot_and_save_give_a_picture_and_a_recording(pipeline, clip, tmp_path):
     result = pipeline(clip[0])
     drawn = result.plot(clip[0])
     assert drawn.shape == clip[0].shape and (drawn != clip[0]).any()
+    assert (result.plot() == drawn).all()
+    (of_video,) = pipeline.stream(clip[:1])
+    assert of_video.image is None
+    assert of_video.plot().shape == clip[0].shape
     path = result.save(tmp_path / "one.npz")
     again = load_recording(path)
     assert len(again.results[0].people) == len(result.people)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ class Pipeline:
         poses = self._poses(picture, camera, watch)
         with watch("fit"):
             people = fit_single(poses, camera, self.fit_options)
-        return self._result(Frame(0, 0.0, picture), camera, people, watch)
+        return replace(self._result(Frame(0, 0.0, picture), camera, people, watch), image=picture)
 
     def stream(
         self, frames: Iterable[Frame | np.ndarray], *, fps: float = 30.0

@@ -71,15 +71,29 @@ class Result:
     camera: Camera
     people: tuple[Person, ...]
     timings_ms: dict[str, float] = field(default_factory=dict)  # by stage
+    image: np.ndarray | None = None  # the picture itself, of single pictures only: a video's
+    # results are kept by the thousand
 
-    def plot(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB copy of `image` with everybody's skeleton drawn in."""
+    def plot(self, image: np.ndarray | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB copy of the picture with everybody's skeleton drawn in.
+
+        Args:
+            image: the picture; None takes the one kept, or black for a frame of a video.
+        """
         from xnect.draw import draw_result
 
+        if image is None:
+            image = self.image
+        if image is None:
+            image = np.zeros((*self.image_hw, 3), np.uint8)
         return draw_result(image, self)
 
-    def save(self, path: str | Path) -> Path:
-        """Write this one frame as a recording (`.npz` and the `.json` beside it)."""
+    def save(self, path: str | Path = "result.npz") -> Path:
+        """Write this one frame as a recording (`.npz` and the `.json` beside it).
+
+        Raises:
+            CannotWrite: a folder that cannot be written, or a full disk.
+        """
         from xnect.recording import save_recording
 
         return save_recording(path, [self])
