@@ -18,8 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from xnect.errors import BadInput
-from xnect.network import Network, build_network, channels_last
+from xnect.network import PRESETS, Network, build_network, channels_last
 from xnect.prepare import MEAN, STD
+from xnect.skeleton import JOINTS2D
 from xnect.train.augment import AugmentOptions
 from xnect.train.batches import Batch, Mixture, Source, loader
 from xnect.train.checkpoint import Ema, load_checkpoint, save_checkpoint, save_weights
@@ -28,6 +29,12 @@ from xnect.train.losses import stage1_losses
 from xnect.train.samples import Sample
 from xnect.train.targets import make_targets
 from xnect.train.validate import peak_pck
+
+LICENCES = {
+    "open": "Apache-2.0",
+    "research": "research only: trained on Leeds Sports Pose Extended as well",
+}
+"""Of the weights of each lane."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +254,9 @@ def main() -> None:
         "architecture": f"xnect stage 1 preset {options.preset}",
         "preset": options.preset,
         "lane": lane,
+        "licence": LICENCES[lane],
+        "input_hw": "x".join(map(str, PRESETS[options.preset].input_hw)),
+        "joints": ", ".join(JOINTS2D),
         "data": ", ".join(f"{s.name} {s.share:.2f}" for s in sources),
         "options": json.dumps(asdict(options)),
     }
