@@ -76,6 +76,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from error
 
 
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 def pick_device(name: str) -> str:
     """`auto` -> cuda, mps or cpu, whichever is there.
 
@@ -135,16 +142,13 @@ def load_pipeline(
     else:
         path = Path(weights)
     network = load_network(path, preset)
+    made_for = _metadata(path)["preset"]  # `load_network` has checked it
     options = FitOptions() if height_m is None else replace(FitOptions(), height_m=height_m)
     return Pipeline(
         network,
         load_lifter(WEIGHTS / "lifter.safetensors"),
-        input_hw=PRESETS[_preset_of(path)].input_hw,
+        input_hw=PRESETS[made_for].input_hw,
         camera=camera,
         device=pick_device(device),
         fit=options,
     )
-
-
-def _preset_of(path: Path) -> str:
-    return _read(path)[1]["preset"]

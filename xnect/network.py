@@ -102,14 +102,3 @@ def channels_last(network: nn.Module) -> nn.Module:
 def count_parameters(module: nn.Module) -> int:
     """Number of trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def no_maps(batch: int, height: int, width: int) -> Maps:
-    """Maps of an empty scene, for warming up and tests."""
-    h, w = height // STRIDE, width // STRIDE
-    return Maps(
-        torch.full((batch, len(JOINTS2D), h, w), -10.0),
-        torch.zeros(batch, len(LIMBS), 2, h, w),
-        torch.zeros(batch, 3 * len(JOINTS3D), h, w),
-        torch.zeros(batch, len(JOINTS2D), 2, h, w),
-    )

@@ -5,7 +5,7 @@ The life of a frame:
 | step | function | in -> out |
 |---|---|---|
 | 1 | `prepare` | (H, W, 3) RGB -> tensor (3, h, w), letterboxed |
-| 2 | `network` | tensor -> heatmaps, affinities, codes at stride 8; one copy to the host |
+| 2 | `network` | tensor -> heatmaps, affinities, codes, offsets at stride 8; one copy to the host |
 | 3 | `associate` | maps -> `PartialPose` of each person, in pixels of the picture |
 | 4 | `lift` | -> `Pose3D`: complete, root-relative, reference size |
 | 5 | `track` | -> `Track`: who is who; the only state |
