@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from xnect.backbones import selecsls42, selecsls60
+from xnect.backbones.fold import folded
 from xnect.errors import UnknownName
-from xnect.fold import folded
 from xnect.network import PRESETS, build_network, count_parameters
 
 

@@ -24,10 +24,10 @@ import torch
 from torch import nn
 
 from xnect.associate import AssociateOptions, find_people
+from xnect.backbones.fold import folded
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.fit import FitOptions, fit, fit_single
-from xnect.fold import folded
 from xnect.image import as_rgb8
 from xnect.lift import lift
 from xnect.network import Network, channels_last
