@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from xnect.backbones import SelecSLS, selecsls42, selecsls60
-from xnect.errors import UnknownName
+from xnect.backbones import Features, UnknownBackbone, create_backbone
+from xnect.errors import BadInput, BadWeights, UnknownName
 from xnect.heads.pose2d import BranchWidths, Pose2dHead
 from xnect.heads.pose3d import Pose3dHead
 from xnect.skeleton import JOINTS2D, JOINTS3D, LIMBS
@@ -34,9 +35,9 @@ class Maps(NamedTuple):
 class Preset:
     """One network as data."""
 
-    backbone: str
-    width: float
-    paper_groups: bool
+    backbone: str  # any name of `create_backbone`
+    width: float  # 1 but for SelecSLS
+    paper_groups: bool  # SelecSLS60 only
     pose2d: BranchWidths
     pose3d: BranchWidths
     input_hw: tuple[int, int]  # nominal; other aspect ratios keep about this area
@@ -62,36 +63,70 @@ PRESETS = {
 }
 
 
+STAGE1_TAPS = (2, 3)
+"""Of every backbone: the taps of stride 8 and 16."""
+
+
 class Network(nn.Module):
     """Normalised images (B, 3, H, W), multiples of 16 -> `Maps` at stride 8."""
 
-    def __init__(self, backbone: SelecSLS, pose2d: Pose2dHead, pose3d: Pose3dHead) -> None:
+    def __init__(self, backbone: Features, pose2d: Pose2dHead, pose3d: Pose3dHead) -> None:
         super().__init__()
         self.backbone, self.pose2d, self.pose3d = backbone, pose2d, pose3d
 
     def forward(self, images: Tensor) -> Maps:
         """(B, 3, H, W) -> heatmap logits, affinities, codes, offsets at (H / 8, W / 8)."""
-        *_, fine, coarse = self.backbone(images)
+        fine, coarse = self.backbone(images)
         seen = self.pose2d(coarse, fine)
         codes = self.pose3d(coarse, fine, seen.features)
         return Maps(seen.heatmaps, seen.affinities, codes, seen.offsets)
 
 
-def build_network(preset: str) -> Network:
-    """The network of a preset with fresh weights; raises `UnknownName` with the known ones."""
+def build_network(
+    preset: str, *, backbone: str | None = None, pretrained: bool | str | Path = False
+) -> Network:
+    """The network of a preset with fresh weights.
+
+    Args:
+        preset: A name of `PRESETS`.
+        backbone: Another one in place of the preset's, at its full width.
+        pretrained: Weights of the backbone, as `create_backbone` takes them.
+
+    Raises:
+        UnknownName: A preset or backbone that does not exist.
+        BadInput: A backbone that does not have maps of stride 8 and 16.
+        BadWeights: Weights of the backbone that cannot be had, or are for another.
+    """
     if preset not in PRESETS:
         raise UnknownName("preset", preset, sorted(PRESETS))
     p = PRESETS[preset]
-    if p.backbone == "selecsls60":
-        backbone = selecsls60(p.width, paper_groups=p.paper_groups)
-    else:
-        backbone = selecsls42(p.width)
-    *_, fine, coarse = backbone.channels
+    options: dict[str, Any] = {}
+    if backbone is None:
+        backbone = p.backbone
+        options |= {"width": p.width} if p.width != 1 else {}
+        options |= {"paper_groups": True} if p.paper_groups else {}
+    features = _stage1_backbone(backbone, pretrained, options)
+    fine, coarse = features.channels
     return Network(
-        backbone,
+        features,
         Pose2dHead(coarse, fine, widths=p.pose2d, num_joints=len(JOINTS2D), num_limbs=len(LIMBS)),
         Pose3dHead(coarse, fine, p.pose2d.mid, widths=p.pose3d, num_codes=3 * len(JOINTS3D)),
     )
+
+
+def _stage1_backbone(name: str, pretrained: bool | str | Path, options: dict[str, Any]) -> Features:
+    try:
+        features = create_backbone(
+            name, pretrained=pretrained, features_only=True, out_indices=STAGE1_TAPS, **options
+        )
+    except UnknownBackbone as error:
+        raise UnknownName("backbone", name, error.nearest) from error
+    except (ValueError, OSError) as error:
+        raise BadWeights(f"backbone {name}: {error}") from error
+    assert isinstance(features, Features)
+    if features.strides != (8, 16):
+        raise BadInput(f"backbone {name} has maps of strides {features.strides}, not of 8 and 16")
+    return features
 
 
 def channels_last(network: nn.Module) -> nn.Module:
