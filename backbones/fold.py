@@ -37,7 +37,7 @@ def folded(network: nn.Module) -> nn.Module:
 
 
 def _last(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """Where the last layer of a child stands: in `module` itself, or at the end of `Sequential`s."""
+    """Where the last layer of a child stands: in `module` itself, or deep in a `Sequential`."""
     child = getattr(module, name)
     if isinstance(child, nn.Sequential) and len(child):
         return _last(child, str(len(child) - 1))
