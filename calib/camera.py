@@ -5,9 +5,13 @@ Camera axes: x right, y down, z forward, metres.  Pixel (0, 0) is the centre of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .floor import Floor
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,6 +20,7 @@ class Camera:
 
     `dist` are OpenCV's distortion coefficients k1 k2 p1 p2 [k3 ...], empty for none.
     `calibrated` is False when the focal length is a guess: depth is then only proportional.
+    `floor` is the floor under the camera where it is known (it must not move then), else None.
     """
 
     fx_px: float
@@ -26,6 +31,7 @@ class Camera:
     height_px: int
     dist: tuple[float, ...] = ()
     calibrated: bool = True
+    floor: Floor | None = None
 
     @classmethod
     def guess(cls, height_px: int, width_px: int) -> Camera:
@@ -62,10 +68,10 @@ class Camera:
     def resized(self, height_px: int, width_px: int) -> Camera:
         """The same camera for pictures scaled to another size (half-pixel exact)."""
         sx, sy = width_px / self.width_px, height_px / self.height_px
-        return Camera(
-            self.fx_px * sx, self.fy_px * sy,
-            (self.cx_px + 0.5) * sx - 0.5, (self.cy_px + 0.5) * sy - 0.5,
-            width_px, height_px, self.dist, self.calibrated,
+        return replace(
+            self, fx_px=self.fx_px * sx, fy_px=self.fy_px * sy,
+            cx_px=(self.cx_px + 0.5) * sx - 0.5, cy_px=(self.cy_px + 0.5) * sy - 0.5,
+            width_px=width_px, height_px=height_px,
         )  # fmt: skip
 
     @property

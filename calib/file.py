@@ -3,23 +3,30 @@
 JSON (written and read)::
 
     {"fx": 1280.0, "fy": 1280.0, "cx": 639.5, "cy": 359.5, "width": 1280, "height": 720,
-     "dist": [k1, k2, p1, p2, k3]}
+     "dist": [k1, k2, p1, p2, k3], "calibrated": true,
+     "floor": {"normal": [0.0, -0.98, -0.2], "distance_m": 1.6},
+     "origin": {"source": "chessboard 9x6, 14 of 16 pictures", "reprojection_error_px": 0.21, ...}}
 
 All in pixels of a picture of `width` x `height`; pixel (0, 0) is the centre of the top-left pixel,
-as in OpenCV.  `dist` may be missing.  OpenCV YAML needs `camera_matrix` (3 x 3), `image_width` and
-`image_height`; `distortion_coefficients` may be missing (also known as `K`, `dist_coeffs`, `D`).
+as in OpenCV.  The floor is normal . p + distance_m = 0 in camera axes (x right, y down, z forward,
+metres), the normal up.  Everything from `dist` on may be missing.  OpenCV YAML needs
+`camera_matrix` (3 x 3), `image_width` and `image_height`; `distortion_coefficients` may be missing
+(also known as `K`, `dist_coeffs`, `D`).  The YAML written here also holds `floor_normal` and
+`floor_distance_m` where there is a floor, and what OpenCV's own tool writes.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .camera import Camera
+from .floor import Floor, floor_of
 
 JSON_KEYS = ("fx", "fy", "cx", "cy", "width", "height")
 DIST_SIZES = (0, 4, 5, 8, 12, 14)
@@ -32,6 +39,21 @@ _YAML_NAMES = {
     "height": ("image_height", "height"),
 }
 _YAML_SIZES = {"matrix": 9, "width": 1, "height": 1}
+_YAML_FLOOR = {"normal": "floor_normal", "distance_m": "floor_distance_m"}
+YAML_SUFFIXES = (".yml", ".yaml")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a camera came to be known; a number is None where it is not known."""
+
+    source: str = ""  # of the intrinsics, for people
+    reprojection_error_px: float | None = None  # root mean square over all corners
+    fx_sd_px: float | None = None  # standard deviations
+    fy_sd_px: float | None = None
+    floor_source: str = ""  # of the floor, for people
+    floor_tilt_sd_rad: float | None = None
+    floor_height_sd_m: float | None = None
 
 
 def load_camera(path: str | Path) -> Camera:
@@ -46,16 +68,57 @@ def load_camera(path: str | Path) -> Camera:
     return _checked(values, path)
 
 
-def save_camera(path: str | Path, camera: Camera) -> Path:
-    """Write the camera as JSON; `load_camera` gives the same camera back."""
-    values = {
+def load_origin(path: str | Path) -> Origin:
+    """How the camera of a JSON file came to be known; nothing for a YAML or an older file.
+
+    Raises `OSError` when the file cannot be read, `ValueError` when it is not valid JSON.
+    """
+    path = Path(path)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    said = _from_json(text, path).get("origin") if text.lstrip().startswith("{") else None
+    known = {field.name for field in fields(Origin)}
+    return Origin(**{k: v for k, v in said.items() if k in known}) if said else Origin()
+
+
+def save_camera(path: str | Path, camera: Camera, origin: Origin | None = None) -> Path:
+    """Write the camera as JSON, or as OpenCV YAML where the name ends in `.yml` or `.yaml`.
+
+    `load_camera` gives the same camera back; a YAML does not keep `calibrated`, and of the origin
+    the reprojection error only.
+    """
+    path = Path(path)
+    origin = Origin() if origin is None else origin
+    if path.suffix.lower() in YAML_SUFFIXES:
+        path.write_text(_yaml(camera, origin), encoding="utf-8")
+        return path
+    values: dict[str, Any] = {
         "fx": camera.fx_px, "fy": camera.fy_px, "cx": camera.cx_px, "cy": camera.cy_px,
         "width": camera.width_px, "height": camera.height_px, "dist": list(camera.dist),
         "calibrated": camera.calibrated,
     }  # fmt: skip
-    path = Path(path)
+    if camera.floor is not None:
+        values["floor"] = asdict(camera.floor)
+    if said := {name: value for name, value in asdict(origin).items() if value not in ("", None)}:
+        values["origin"] = said
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _yaml(camera: Camera, origin: Origin) -> str:
+    """The text of OpenCV's YAML."""
+    import cv2
+
+    storage = cv2.FileStorage(".yml", cv2.FILE_STORAGE_WRITE | cv2.FILE_STORAGE_MEMORY)
+    storage.write("image_width", camera.width_px)
+    storage.write("image_height", camera.height_px)
+    storage.write("camera_matrix", camera.matrix)
+    storage.write("distortion_coefficients", np.array([camera.dist or (0.0,) * 5], np.float64))
+    if origin.reprojection_error_px is not None:
+        storage.write("avg_reprojection_error", float(origin.reprojection_error_px))
+    if camera.floor is not None:
+        storage.write(_YAML_FLOOR["normal"], np.array([camera.floor.normal], np.float64))
+        storage.write(_YAML_FLOOR["distance_m"], float(camera.floor.distance_m))
+    return str(storage.releaseAndGetString())
 
 
 def camera_of_fov(fov_rad: float, *, height_px: int, width_px: int) -> Camera:
@@ -91,6 +154,7 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
             nodes = [storage.getNode(name) for name in names]
             if node := next((node for node in nodes if not node.empty()), None):
                 found[key] = _numbers(node)
+        floor = {key: _numbers(storage.getNode(name)) for key, name in _YAML_FLOOR.items()}
     except (cv2.error, SystemError):
         found = {}
     if any(found.get(key, np.zeros(0)).size != size for key, size in _YAML_SIZES.items()):
@@ -102,12 +166,19 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
     return {
         "fx": matrix[0, 0], "fy": matrix[1, 1], "cx": matrix[0, 2], "cy": matrix[1, 2],
         "width": found["width"].item(), "height": found["height"].item(),
-        "dist": found.get("dist", np.zeros(0)).tolist(),
+        "dist": found["dist"].tolist() if np.any(found.get("dist")) else [],
+        "floor": _yaml_floor(floor),
     }  # fmt: skip
 
 
+def _yaml_floor(found: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    if found["normal"].size != 3 or found["distance_m"].size != 1:
+        return None
+    return {"normal": found["normal"].tolist(), "distance_m": found["distance_m"].item()}
+
+
 def _numbers(node: Any) -> np.ndarray:
-    """(N,) numbers of a YAML node: a number, OpenCV's matrix, or ROS's map with `data`."""
+    """(N,) numbers of a YAML node: a number, OpenCV's matrix, or ROS's map with `data`; else ()."""
     if node.isReal() or node.isInt():
         return np.array([node.real()])
     if not node.isMap():
@@ -133,4 +204,24 @@ def _checked(values: dict[str, Any], path: Path) -> Camera:
     if len(dist) not in DIST_SIZES:
         raise ValueError(f"{path}: dist must have 0, 4, 5, 8, 12 or 14 numbers, got {len(dist)}")
     calibrated = bool(values.get("calibrated", True))
-    return Camera(fx, fy, cx, cy, round(width), round(height), dist, calibrated)
+    floor = _checked_floor(values.get("floor"), path)
+    return Camera(fx, fy, cx, cy, round(width), round(height), dist, calibrated, floor)
+
+
+def _checked_floor(value: Any, path: Path) -> Floor | None:
+    """The floor, if there is one, or one sentence about why it cannot be."""
+    if value is None:
+        return None
+    try:
+        x, y, z = (float(v) for v in value["normal"])
+        distance_m = float(value["distance_m"])
+    except (TypeError, ValueError, KeyError):
+        raise ValueError(f"{path}: floor must have normal (3 numbers) and distance_m") from None
+    if not (abs(math.hypot(x, y, z) - 1) < 0.01 and math.isfinite(distance_m) and distance_m > 0):
+        raise ValueError(
+            f"{path}: floor must have a normal of length 1 and a positive distance_m, "
+            f"got {x:g} {y:g} {z:g} and {distance_m:g}"
+        )
+    if abs(math.hypot(x, y, z) - 1) < 1e-9:  # as it was written
+        return Floor((x, y, z), distance_m)
+    return floor_of(np.array((x, y, z)), distance_m)

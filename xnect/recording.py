@@ -25,6 +25,7 @@ import numpy as np
 from xnect import __version__
 from xnect.atomic import replacing
 from xnect.calib.camera import Camera
+from xnect.calib.floor import Floor
 from xnect.describe import ARRAYS, FORMAT, FORMAT_VERSION, describe
 from xnect.errors import BadInput, CannotWrite
 from xnect.skeleton import BODY, JOINTS2D, JOINTS3D, Skeleton
@@ -320,11 +321,15 @@ def _values(camera: Camera) -> dict[str, Any]:
         raise BadInput(f"a camera's numbers must be finite, got {camera}")
     fx_px, fy_px, cx_px, cy_px, *dist = map(float, numbers)
     size = int(camera.width_px), int(camera.height_px)
-    return asdict(Camera(fx_px, fy_px, cx_px, cy_px, *size, tuple(dist), bool(camera.calibrated)))
+    intrinsics = (fx_px, fy_px, cx_px, cy_px, *size, tuple(dist), bool(camera.calibrated))
+    return asdict(Camera(*intrinsics, camera.floor))
 
 
 def _camera(values: dict[str, Any]) -> Camera:
-    return Camera(**{**values, "dist": tuple(values["dist"])})
+    floor = values.get("floor")  # absent in older recordings
+    if floor is not None:
+        floor = Floor(tuple(floor["normal"]), floor["distance_m"])
+    return Camera(**{**values, "dist": tuple(values["dist"]), "floor": floor})
 
 
 def _write(path: Path, recording: Recording) -> None:
