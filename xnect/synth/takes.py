@@ -1,0 +1,206 @@
+"""Takes: people who move for seconds in front of one camera, what a detector says of them, truth.
+
+Motion is that of clips that are held out of training, on bodies drawn from the shape space.  What
+a detector says is wrong as over time detectors are: a constant offset of each person's joints, an
+error that drifts, one that trembles, joints that are missing or elsewhere for some frames, limbs
+of the other side.  No picture is rendered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, minimum_filter1d
+
+from xnect.calib.camera import Camera
+from xnect.errors import BadInput
+from xnect.lift import CARRIED
+from xnect.rotations import matrix_from_quat, matrix_from_rotvec
+from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, J3D, ROOT
+from xnect.synth.skeletons import HELD_OUT, Bodies, pose
+from xnect.types import PartialPose
+
+FRAME_S = 1 / 30
+SOLE_M = {"ankle": 0.070, "foot": 0.013}  # height of the joints above the sole
+_ARMS, _LEGS = range(2, 8), range(8, 14)
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """How bad the simulated detector is; lengths at the person's depth."""
+
+    offset_m: float = 0.015  # of a joint of a person, constant: labels differ from the rig
+    drift_m: float = 0.012  # slow error
+    drift_s: float = 0.3  # for which it lasts
+    tremble_m: float = 0.010  # from frame to frame
+    missing: float = 0.10  # share of joints that are not found
+    missing_s: float = 0.3  # for which they stay away
+    wild: float = 0.01  # share of joints that are elsewhere
+    wild_m: float = 0.25
+    swapped: float = 0.02  # share of frames with arms, and with legs, of the wrong side
+    brief_s: float = 0.1  # for which wild and swapped joints last
+    code_sigma: float = 0.25  # of the 3D codes, in their unit
+    flipped: float = 0.03  # share of frames in which the codes take front for back
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """F frames of P people: the truth, and what is seen."""
+
+    camera: Camera
+    time_s: np.ndarray  # (F,)
+    joints_m: np.ndarray  # (F, P, 21, 3) camera space
+    contact: np.ndarray  # (F, P, 2) bool: left and right foot stand still on the floor
+    floor_normal: np.ndarray  # (3,) up, unit length, camera axes
+    floor_offset_m: float  # n . x of points of the floor
+    partials: tuple[tuple[PartialPose, ...], ...]  # F x P, person p is number p
+
+
+def make_take(
+    rng: np.random.Generator,
+    root: str | Path,
+    bodies: Bodies,
+    *,
+    people: int,
+    frames: int,
+    detector: DetectorOptions = DetectorOptions(),
+) -> Take:
+    """One take from the pack of synthetic people at `root`.
+
+    Raises:
+        BadInput: there is no `motion.npz`, or no held-out clip is long enough.
+    """
+    camera = Camera(1000.0, 1000.0, 639.5, 359.5, 1280, 720)
+    rise, down = rng.uniform(1.0, 2.2), rng.uniform(0.05, 0.2)
+    tilt = matrix_from_rotvec(np.array([down, 0, 0])) @ np.diag((1.0, -1.0, -1.0))
+    normal = tilt[:, 1]
+    bodies_m, shown_m, contact = [], [], []
+    for p in range(people):
+        joints, shown, stands = _moving(rng, Path(root), bodies, frames)
+        place = np.array([1.1 * (p - (people - 1) / 2), -rise, -rng.uniform(4, 7)])
+        bodies_m.append((joints + place) @ tilt.T)
+        shown_m.append((shown + place) @ tilt.T)
+        contact.append(stands)
+    joints_m, seen_m = np.stack(bodies_m, 1), np.stack(shown_m, 1)  # (F, P, ., 3)
+    partials = detect(rng, camera, joints_m, seen_m, detector)
+    return Take(
+        camera, FRAME_S * np.arange(frames), joints_m, np.stack(contact, 1), normal, -rise, partials
+    )
+
+
+def _moving(
+    rng: np.random.Generator, root: Path, bodies: Bodies, frames: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(F, 21, 3) and (F, 18, 3) m on the floor y = 0, and (F, 2) contact of the feet."""
+    path = root / "motion.npz"
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist; give the folder of the synthetic people pack")
+    with np.load(path, allow_pickle=False) as motion:
+        long = motion["clip_length"] >= frames
+        good = np.flatnonzero(long & np.isin(motion["clip_group"], list(HELD_OUT)))
+        if not len(good):
+            raise BadInput(f"no held-out clip of {path} has {frames} frames; ask for fewer")
+        clip = rng.choice(good)
+        spare = motion["clip_length"][clip] - frames
+        first = int(motion["clip_start"][clip] + rng.integers(spare + 1))
+        chosen = slice(first, first + frames)
+        xyzw = motion["rotation"][chosen].astype(np.float64)
+        path_m, lift_m = motion["root"][chosen].astype(float), motion["lift"][chosen].astype(float)
+        contact = motion["foot_contact"][chosen] > 0
+        source = motion["rig_bone_source"].astype(int)
+    turned = matrix_from_quat(xyzw[..., [3, 0, 1, 2]])[:, source]
+    body = np.full(frames, rng.integers(len(bodies.heads_m)))
+    skeletons = pose(bodies, body, turned)
+    joints, shown = skeletons.joints_m.astype(float), skeletons.shown_m.astype(float)
+    feet = [J3D[f"{side}_{part}"] for side in ("left", "right") for part in SOLE_M]
+    soles = joints[:, feet, 1] - np.tile(list(SOLE_M.values()), 2)
+    path_m[:, [0, 2]] -= path_m[:, [0, 2]].mean(0)
+    lowest = minimum_filter1d(np.minimum(soles.min(1), joints[..., 1].min(1) - 0.013), 3)
+    path_m[:, 1] = gaussian_filter1d(lift_m - lowest, 1.5)
+    heading = matrix_from_rotvec(np.array([0, rng.uniform(0, 2 * np.pi), 0]))
+    return (
+        (joints + path_m[:, None]) @ heading.T,
+        (shown + path_m[:, None]) @ heading.T,
+        contact,
+    )
+
+
+def detect(
+    rng: np.random.Generator,
+    camera: Camera,
+    joints_m: np.ndarray,
+    shown_m: np.ndarray,
+    options: DetectorOptions,
+) -> tuple[tuple[PartialPose, ...], ...]:
+    """(F, P, 21, 3) joints, (F, P, 18, 3) visible points -> F x P partial poses."""
+    frames, people = joints_m.shape[:2]
+    each = (frames, people, 18)
+    error = options.offset_m * rng.normal(size=(1, people, 18, 2))
+    error = error + options.drift_m * _drifting(rng, (*each, 2), options.drift_s)
+    error = error + options.tremble_m * rng.normal(size=(*each, 2))
+    wild = _bursts(rng, each, options.wild, options.brief_s)
+    error = error + wild[..., None] * options.wild_m * rng.normal(size=(*each, 2))
+    rays = shown_m[..., :2] / np.maximum(shown_m[..., 2:], 0.2)
+    pixels = camera.project(shown_m) + error * 1000.0 / shown_m[..., 2:]
+    for limbs in (_ARMS, _LEGS):
+        other = [FLIP2D[j] if j in limbs else j for j in range(18)]
+        swap = _bursts(rng, each[:2], options.swapped, options.brief_s)
+        pixels = np.where(swap[..., None, None], pixels[:, :, other], pixels)
+    size = np.array([camera.width_px, camera.height_px])
+    inside = ((pixels >= 0) & (pixels < size)).all(-1) & np.isfinite(rays).all(-1)
+    found = inside & ~_bursts(rng, each, options.missing, options.missing_s)
+    worse = np.linalg.norm(error, axis=-1) / 0.05
+    score = np.clip(0.85 * np.exp(-0.3 * worse) + 0.07 * rng.normal(size=each), 0.05, 1) * found
+    codes = _codes(rng, joints_m, score > 0, options)
+    return tuple(
+        tuple(
+            PartialPose(pixels[f, p], score[f, p], codes[f, p], float(score[f, p].mean()))
+            for p in range(people)
+        )
+        for f in range(frames)
+    )
+
+
+def _codes(
+    rng: np.random.Generator, joints_m: np.ndarray, seen: np.ndarray, options: DetectorOptions
+) -> np.ndarray:
+    """(F, P, 18, 63) planar codes, wrong in a way that lasts, shared by what reads them."""
+    bones = (joints_m - joints_m[:, :, list(BONE_PARENTS)]) / CODE_UNIT_M
+    flipped = _bursts(rng, bones.shape[:2], options.flipped, options.brief_s)
+    bones = bones * np.where(flipped[..., None, None], (1, 1, -1), 1)
+    bones = bones + options.code_sigma * _drifting(rng, bones.shape, options.drift_s)
+    codes = np.zeros((*seen.shape, 3, len(BONE_PARENTS)))
+    for joint, bone in CARRIED:
+        codes[:, :, joint, :, bone] = bones[:, :, bone]
+    codes += options.code_sigma * rng.normal(size=codes.shape) * (codes != 0)
+    return (codes * seen[..., None, None]).reshape(*seen.shape, -1)
+
+
+def _drifting(rng: np.random.Generator, shape: tuple[int, ...], lasts_s: float) -> np.ndarray:
+    """Noise of unit variance along the first axis that forgets itself after `lasts_s`."""
+    keep = np.exp(-FRAME_S / lasts_s)
+    out = rng.normal(size=shape)
+    for f in range(1, shape[0]):
+        out[f] = keep * out[f - 1] + np.sqrt(1 - keep**2) * out[f]
+    return out
+
+
+def _bursts(
+    rng: np.random.Generator, shape: tuple[int, ...], share: float, lasts_s: float
+) -> np.ndarray:
+    """Bool: true for `share` of the frames (first axis), for about `lasts_s` at a time."""
+    end = min(1.0, FRAME_S / lasts_s)
+    begin = end * share / max(1 - share, 1e-9)
+    out = np.zeros(shape, bool)
+    out[0] = rng.random(shape[1:]) < share
+    for f in range(1, shape[0]):
+        chance = rng.random(shape[1:])
+        out[f] = np.where(out[f - 1], chance >= end, chance < begin)
+    return out
+
+
+def pelvis_relative(joints_m: np.ndarray) -> np.ndarray:
+    """(..., 21, 3) -> (..., 21, 3) m from the pelvis."""
+    return joints_m - joints_m[..., ROOT, None, :]
