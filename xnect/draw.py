@@ -54,6 +54,20 @@ def draw_result(image: np.ndarray, result: Result) -> np.ndarray:
     return canvas
 
 
+def draw_joints(
+    image: np.ndarray,
+    joints_px: np.ndarray,
+    score: np.ndarray,
+    *,
+    colour: tuple[int, int, int] = COLOURS[0],
+) -> np.ndarray:
+    """(H, W, 3) uint8 RGB copy of `image` with one skeleton: (18, 2) px, (18,) 0 = absent."""
+    canvas = np.ascontiguousarray(image).copy()
+    size = max(1, round(min(canvas.shape[:2]) / 240))
+    _draw_skeleton(canvas, joints_px, score, colour, size)
+    return canvas
+
+
 def draw_scene(
     result: Result,
     *,
@@ -154,15 +168,25 @@ class _Lens:
 
 def _draw_limbs(canvas: np.ndarray, person: Person, size: int) -> None:
     base = colour_of(person.track_id)
-    good = (person.joints2d_score > 0) & np.isfinite(person.joints2d_px).all(-1)
+    _draw_skeleton(canvas, person.joints2d_px, person.joints2d_score, base, size)
+
+
+def _draw_skeleton(
+    canvas: np.ndarray,
+    joints_px: np.ndarray,
+    score: np.ndarray,
+    base: tuple[int, int, int],
+    size: int,
+) -> None:
+    good = (score > 0) & np.isfinite(joints_px).all(-1)
     limbs = [(a, b) for a, b in DRAWN_LIMBS if good[a] and good[b]]
     for a, b in limbs:
-        _line(canvas, person.joints2d_px[[a, b]], (16, 16, 16), 2 * size + 2)
+        _line(canvas, joints_px[[a, b]], (16, 16, 16), 2 * size + 2)
     for a, b in limbs:
-        _line(canvas, person.joints2d_px[[a, b]], _side(base, b), 2 * size)
+        _line(canvas, joints_px[[a, b]], _side(base, b), 2 * size)
     for joint in np.flatnonzero(good):
         radius = 0.8 if joint in _FACE else 1.5
-        _dot(canvas, person.joints2d_px[joint], radius * size, (255, 255, 255))
+        _dot(canvas, joints_px[joint], radius * size, (255, 255, 255))
 
 
 def _draw_label(canvas: np.ndarray, person: Person, size: int) -> None:

@@ -1,11 +1,10 @@
-"""`python -m xnect.eval coco|lspet|clip ...`: figures as a Markdown table and as JSON."""
+"""`python -m xnect.eval coco|lspet|clip|...`: figures as Markdown tables, as JSON, as a report."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from xnect import __version__
-from xnect.errors import BadInput, CannotWrite, XnectError
-from xnect.eval.clip import evaluate_clip
-from xnect.eval.coco import evaluate_coco
-from xnect.eval.pck import evaluate_lspet
+from xnect.atomic import replacing
+from xnect.errors import BadInput, XnectError
 from xnect.eval.predictions import Predict
+from xnect.eval.report import Report, figures_json, write_report
 
 EXAMPLES = """examples:
-  python -m xnect.eval coco ../shared/data/coco/dev.json --json coco.json
+  python -m xnect.eval coco ../shared/data/coco/dev.json --report out/coco
   python -m xnect.eval lspet ../shared/data/lspet --split dev
+  python -m xnect.eval pose2sim ../shared/data/pose2sim
   python -m xnect.eval clip OUT/take.npz --people 6
+  python -m xnect.eval synth-clip OUT/demo.npz demo/demo_truth.npz
+  python -m xnect.eval mupots MultiPersonTestSet RECORDINGS
+  python -m xnect.eval mpi3dhp mpi_inf_3dhp_test_set RECORDINGS
 """
 
 
@@ -42,26 +43,95 @@ def load_predict(options: argparse.Namespace) -> Predict:
     return predict
 
 
-def coco(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Table and figures of COCO keypoint AP."""
+def coco(options: argparse.Namespace) -> Report:
+    """COCO keypoint AP, with pictures in the report."""
+    from xnect.eval.cases import coco_sheets
+    from xnect.eval.coco import predict_all, score_detections
+
     images = options.images or options.labels.with_suffix("")
-    result = evaluate_coco(load_predict(options), options.labels, images)
-    return result.table(), asdict(result)
+    found = predict_all(load_predict(options), options.labels, images)
+    result = score_detections(options.labels, found)
+    sheets = coco_sheets(options.labels, images, found) if options.report else {}
+    title = f"COCO keypoints, {options.labels.name}"
+    return Report("coco", title, result.table(), asdict(result), sheets)
 
 
-def lspet(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Tables and figures of PCK, with and without the labels that are suspect."""
-    reports = evaluate_lspet(load_predict(options), options.folder, options.split)
+def lspet(options: argparse.Namespace) -> Report:
+    """PCK with and without the labels that are suspect, with pictures in the report."""
+    from xnect.eval.cases import lspet_sheets
+    from xnect.eval.pck import lspet_reports, predict_lspet
+
+    labelled = predict_lspet(load_predict(options), options.folder, options.split)
+    reports = lspet_reports(labelled)
     text = "\n".join(f"\n{name}\n\n{r.table()}" for name, r in reports.items())
-    return f"PCK@0.2 torso, %\n{text}", {name: asdict(r) for name, r in reports.items()}
+    sheets = lspet_sheets(labelled, options.folder, options.split) if options.report else {}
+    return Report(
+        "lspet",
+        f"Leeds Sports Pose Extended, {options.split}",
+        f"PCK@0.2 torso, %\n{text}",
+        {name: asdict(r) for name, r in reports.items()},
+        sheets,
+    )
 
 
-def clip(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Table and figures of a recording."""
+def pose2sim(options: argparse.Namespace) -> Report:
+    """Errors of one man in four calibrated cameras."""
+    from xnect.eval.pose2sim import pose2sim_report, pose2sim_table
+    from xnect.model import load_pipeline
+
+    rows = pose2sim_report(
+        lambda camera: load_pipeline(
+            options.preset, device=options.device, weights=options.weights, camera=camera
+        ),
+        options.folder,
+    )
+    figures = {name: asdict(row) for name, row in rows.items()}
+    return Report("pose2sim", "Pose2Sim, one man in four cameras", pose2sim_table(rows), figures)
+
+
+def clip(options: argparse.Namespace) -> Report:
+    """What a recording shows without labels."""
+    from xnect.eval.clip import evaluate_clip
     from xnect.recording import load_recording
 
+    if options.people < 1:
+        raise BadInput(f"--people must be at least 1, got {options.people}")
     result = evaluate_clip(load_recording(options.recording).results, people=options.people)
-    return result.table(), asdict(result)
+    return Report("clip", f"Clip {options.recording.name}", result.table(), asdict(result))
+
+
+def synth_clip(options: argparse.Namespace) -> Report:
+    """A recording against the ground truth of a rendered clip."""
+    from xnect.eval.synth_clip import evaluate_synth_clip, read_truth
+    from xnect.recording import load_recording
+
+    result = evaluate_synth_clip(
+        load_recording(options.recording).results,
+        read_truth(options.truth),
+        match_by=options.match,
+        gate=options.gate,
+    )
+    title = f"{options.recording.name} against {options.truth.name}"
+    return Report("synth-clip", title, result.table(), asdict(result))
+
+
+def mupots(options: argparse.Namespace) -> Report:
+    """MuPoTS-3D."""
+    from xnect.eval.mupots import evaluate_mupots, read_all_labels
+
+    labels = read_all_labels(options.folder)
+    result = evaluate_mupots(labels, _recordings(options.recordings, labels))
+    return Report("mupots", "MuPoTS-3D", result.table(), asdict(result))
+
+
+def mpi3dhp(options: argparse.Namespace) -> Report:
+    """The test set of MPI-INF-3DHP."""
+    from xnect.eval.mpi3dhp import evaluate_mpi3dhp, read_test_set
+
+    truth = read_test_set(options.folder)
+    found = _recordings(options.recordings, truth)
+    result = evaluate_mpi3dhp(truth, found, universal=not options.metric)
+    return Report("mpi3dhp", "MPI-INF-3DHP test set", result.table(), asdict(result))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,28 +144,49 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True)
 
-    def command(run: Callable[..., Any], text: str, *, model: bool) -> argparse.ArgumentParser:
-        sub = commands.add_parser(run.__name__, help=text, description=text)
+    def command(
+        run: Callable[[argparse.Namespace], Report], text: str, *, model: bool
+    ) -> argparse.ArgumentParser:
+        name = run.__name__.replace("_", "-")
+        sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
         sub.add_argument("--json", type=Path, help="write the figures here as well")
+        sub.add_argument("--report", type=Path, help="folder for report.md, report.json, pictures")
         if model:
             sub.add_argument("--preset", help="s or m; default: that of the weights")
             sub.add_argument("--weights", type=Path, help="safetensors; default: the bundled ones")
-            sub.add_argument(
-                "--whole", action="store_true", help="people after the skeleton fit, not before"
-            )
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
         return sub
+
+    def of_pictures(sub: argparse.ArgumentParser) -> None:
+        text = "people after the skeleton fit, not before"
+        sub.add_argument("--whole", action="store_true", help=text)
 
     sub = command(coco, "Keypoint AP and AR by pycocotools.", model=True)
     sub.add_argument("labels", type=Path, help="a COCO keypoints file")
     sub.add_argument("--images", type=Path, help="folder; default: named like the labels")
+    of_pictures(sub)
     sub = command(lspet, "PCK@0.2 torso on Leeds Sports Pose Extended.", model=True)
     sub.add_argument("folder", type=Path, help="with dev.json and dev-000.tar")
     sub.add_argument("--split", default="dev", choices=["dev", "train"])
+    of_pictures(sub)
+    sub = command(pose2sim, "3D errors of one man in four calibrated cameras.", model=True)
+    sub.add_argument("folder", type=Path, help="with labels.npz and four videos")
     sub = command(clip, "Presence, identities and steadiness in a recording.", model=False)
     sub.add_argument("recording", type=Path, help="the .npz that `xnect video` writes")
     sub.add_argument("--people", type=int, default=6, help="shares for 1..N people (default 6)")
+    sub = command(synth_clip, "A recording against the truth of a rendered clip.", model=False)
+    sub.add_argument("recording", type=Path, help="the .npz that `xnect video` writes")
+    sub.add_argument("truth", type=Path, help="the .npz that `python -m xnect.synth clip` writes")
+    sub.add_argument("--match", default="2d", choices=["2d", "3d"], help="by joints or pelvis")
+    sub.add_argument("--gate", type=float, help="heights (2d, 0.3) or metres (3d, 0.5)")
+    sub = command(mupots, "MuPoTS-3D by the rules of its kit.", model=False)
+    sub.add_argument("folder", type=Path, help="with TS1 ... TS20")
+    sub.add_argument("recordings", type=Path, help="folder with TS1.npz ... of `xnect video`")
+    sub = command(mpi3dhp, "Test set of MPI-INF-3DHP.", model=False)
+    sub.add_argument("folder", type=Path, help="with TS1 ... TS6")
+    sub.add_argument("recordings", type=Path, help="folder with TS1.npz ... of `xnect video`")
+    sub.add_argument("--metric", action="store_true", help="keep the size that was predicted")
     return top
 
 
@@ -103,23 +194,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 1 after one sentence about what the user can mend."""
     options = parser().parse_args(arguments)
     try:
-        if options.command == "clip" and options.people < 1:
-            raise BadInput(f"--people must be at least 1, got {options.people}")
-        table, figures = options.run(options)
-        print(table)
+        report: Report = options.run(options)
+        print(report.text)
         if options.json:
-            _write(options.json, {"version": __version__, "command": options.command, **figures})
+            with replacing(options.json) as file:
+                file.write(figures_json(report).encode())
+        if options.report:
+            print(f"\n{write_report(options.report, report)}")
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _write(path: Path, figures: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
-    except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+def _recordings(folder: Path, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Sequence -> frame number -> people, of the recordings that are there."""
+    from xnect.eval.mupots import found_in
+    from xnect.recording import load_recording
+
+    there = {name: folder / f"{name}.npz" for name in names}
+    return {name: found_in(load_recording(path)) for name, path in there.items() if path.is_file()}
 
 
 if __name__ == "__main__":

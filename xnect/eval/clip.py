@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from xnect.errors import BadInput
-from xnect.eval.predictions import rows_of_table
+from xnect.eval.tables import rows_of_table
 from xnect.types import Person, Result
 
 BODY_JOINTS = 14  # the first of JOINTS2D

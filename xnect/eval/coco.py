@@ -19,12 +19,16 @@ import cv2
 import numpy as np
 
 from xnect.errors import CannotOpenSource, MissingExtra
-from xnect.eval.predictions import Predict, people2d, rows_of_table
+from xnect.eval.predictions import Predict, people2d
+from xnect.eval.tables import rows_of_table
 from xnect.skeleton import COCO17, J2D
 from xnect.types import PartialPose, Result
 
 MOST_PEOPLE = 20
 """Detections per picture that count, as in COCO's own keypoint evaluation."""
+
+SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
+"""Of COCO's 17 joints: the labellers' own spread, in square roots of a person's area."""
 
 _FROM_18 = [J2D[name] for name in COCO17]
 
@@ -85,6 +89,18 @@ def predict_all(
                 raise CannotOpenSource(f"cannot decode {images / record['file_name']}")
             found += detections(record["id"], predict(np.ascontiguousarray(image[..., ::-1])))
     return found
+
+
+def oks(found_px: np.ndarray, labels: np.ndarray, area_px2: np.ndarray) -> np.ndarray:
+    """(H, 17, 2) found, (T, 17, 3) labels, (T,) areas -> (T, H) object keypoint similarity, 0..1.
+
+    For choosing pictures to look at; AP itself is pycocotools' business.  Every labelled person
+    needs a labelled joint.
+    """
+    away = ((labels[:, None, :, :2] - found_px[None]) ** 2).sum(-1)  # (T, H, 17)
+    spread = (2 * SIGMAS) ** 2 * (area_px2[:, None, None] + np.spacing(1))
+    shown = labels[:, None, :, 2] > 0
+    return (np.exp(-away / spread / 2) * shown).sum(-1) / np.maximum(shown.sum(-1), 1)
 
 
 def score_detections(annotations: Path, found: list[dict[str, Any]]) -> CocoReport:

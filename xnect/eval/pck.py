@@ -6,6 +6,9 @@ are left out and counted).  Twelve joints count: head_top is not predicted, and 
 another point than the middle of the shoulders.  One person is labelled per picture: the found
 person is the one whose joints' box, padded like the labelled box, overlaps that box most (IoU);
 the labelled joints play no part in the choice.  Joints that were not found are wrong.
+
+PCKh@0.5 is given beside it: the same joints within half a head, neck to head top as labelled
+(pictures without both are left out).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import contextlib
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,9 @@ import cv2
 import numpy as np
 
 from xnect.errors import CannotOpenSource
-from xnect.eval.predictions import People2d, Predict, people2d, rows_of_table
+from xnect.eval.metrics import PCKH_WITHIN, joint_errors
+from xnect.eval.predictions import People2d, Predict, people2d
+from xnect.eval.tables import rows_of_table
 from xnect.skeleton import J2D, LSP14
 
 WITHIN_TORSOS = 0.2
@@ -46,40 +51,82 @@ class PckReport:
     pictures: int
     without_torso: int  # pictures left out
     joints: int  # labelled joints that counted
+    pckh: float = float("nan")  # mean of the twelve joints within half a head
 
     def table(self) -> str:
         """Markdown, left and right together."""
         parts = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
         sides = [[self.by_joint[f"{s}_{p}"] for s in ("left", "right")] for p in parts]
         cells = [f"{100 * np.mean(values):.1f}" for values in ([self.mean], [self.pooled], *sides)]
-        cells += [f"{100 * self.found:.1f}", str(self.pictures)]
-        columns = ["mean of 12", "pooled", *parts, "person found", "pictures"]
+        cells += [f"{100 * self.pckh:.1f}", f"{100 * self.found:.1f}", str(self.pictures)]
+        columns = ["mean of 12", "pooled", *parts, "PCKh@0.5", "person found", "pictures"]
         return rows_of_table(columns, [cells])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """One picture: where it is, its label, and who was found in it."""
+
+    number: int  # of the annotation
+    keypoints: np.ndarray  # (14, 3) x, y, labelled
+    box_xywh: np.ndarray  # (4,)
+    suspect: bool
+    people: People2d
 
 
 def evaluate_lspet(predict: Predict, root: Path, split: str = "dev") -> dict[str, PckReport]:
     """`predict` on every picture of a split -> reports of `all` and of `without_suspect` labels."""
-    rows = list(_rows(predict, root, split))
-    sure = [row for row, suspect in rows if not suspect]
-    return {"all": report([row for row, _ in rows]), "without_suspect": report(sure)}
+    return lspet_reports(predict_lspet(predict, root, split))
+
+
+def predict_lspet(predict: Predict, root: Path, split: str = "dev") -> list[Labelled]:
+    """`predict` on every picture of a split."""
+    return [
+        Labelled(
+            number,
+            np.array(annotation["keypoints"], np.float64).reshape(14, 3),
+            np.array(annotation["bbox"], np.float64),
+            bool(annotation["suspect"]),
+            people2d(predict(image)),
+        )
+        for number, (image, annotation) in enumerate(pictures(root, split))
+    ]
+
+
+def lspet_reports(labelled: Sequence[Labelled]) -> dict[str, PckReport]:
+    """Reports of `all` and of `without_suspect` labels."""
+    sure = [one for one in labelled if not one.suspect]
+    reports = {}
+    for name, chosen in (("all", labelled), ("without_suspect", sure)):
+        rows = [correct_joints(x.people, x.keypoints, x.box_xywh) for x in chosen]
+        heads = [correct_joints(x.people, x.keypoints, x.box_xywh, unit="head") for x in chosen]
+        reports[name] = replace(report(rows), pckh=report(heads).mean)
+    return reports
 
 
 def correct_joints(
-    people: People2d, keypoints: np.ndarray, box_xywh: Sequence[float]
+    people: People2d,
+    keypoints: np.ndarray,
+    box_xywh: Sequence[float] | np.ndarray,
+    *,
+    unit: str = "torso",
 ) -> np.ndarray | None:
     """(14, 3) labels and box -> (12,) 1 right, 0 wrong, nan not labelled; None without torso.
 
-    A thirteenth number, 1 or 0, says whether there is a person at all.
+    A thirteenth number, 1 or 0, says whether there is a person at all.  `unit` "head" takes half a
+    head in place of a fifth of the torso; None without it.
     """
-    torso_px = _torso_px(keypoints)
-    if torso_px is None:
+    if unit == "head":
+        length_px, within = _head_px(keypoints), PCKH_WITHIN
+    else:
+        length_px, within = _torso_px(keypoints), WITHIN_TORSOS
+    if length_px is None:
         return None
     right = np.zeros(len(JOINTS) + 1)
-    best = _best(people, np.array(box_xywh))
+    best = best_person(people, np.array(box_xywh))
     if best is not None:
-        way = people.joints_px[best, _FROM_18] - keypoints[:12, :2]
-        near = np.hypot(way[:, 0], way[:, 1]) <= WITHIN_TORSOS * torso_px
-        right[:12] = near & (people.score[best, _FROM_18] > 0)
+        away = joint_errors(people.joints_px[best, _FROM_18], keypoints[:12, :2])
+        right[:12] = (away <= within * length_px) & (people.score[best, _FROM_18] > 0)
         right[12] = 1
     right[:12][keypoints[:12, 2] == 0] = np.nan
     return right
@@ -110,7 +157,12 @@ def _torso_px(keypoints: np.ndarray) -> float | None:
     return None
 
 
-def _best(people: People2d, box_xywh: np.ndarray) -> int | None:
+def _head_px(keypoints: np.ndarray) -> float | None:
+    neck, top = keypoints[LSP14.index("neck")], keypoints[LSP14.index("head_top")]
+    return float(np.hypot(*(neck - top)[:2])) if min(neck[2], top[2]) > 0 else None
+
+
+def best_person(people: People2d, box_xywh: np.ndarray) -> int | None:
     """The person whose padded box of joints overlaps the labelled box most; None without any."""
     box = np.concatenate([box_xywh[:2], box_xywh[:2] + box_xywh[2:]])
     best, most = None, 0.0
@@ -126,13 +178,6 @@ def _best(people: People2d, box_xywh: np.ndarray) -> int | None:
         if inside / union > most:
             best, most = p, float(inside / union)
     return best
-
-
-def _rows(predict: Predict, root: Path, split: str) -> Iterator[tuple[np.ndarray | None, bool]]:
-    for image, annotation in pictures(root, split):
-        keypoints = np.array(annotation["keypoints"], np.float64).reshape(14, 3)
-        people = people2d(predict(image))
-        yield correct_joints(people, keypoints, annotation["bbox"]), bool(annotation["suspect"])
 
 
 def pictures(root: Path, split: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ import numpy as np
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.eval.metrics import mpjpe, pa_mpjpe, pck3d
+from xnect.eval.tables import rows_of_table
 from xnect.heads.lift import Lifter
 from xnect.lift import lift, load_lifter
 from xnect.skeleton import J2D, J3D
@@ -120,6 +121,17 @@ def pose2sim_report(
         for c, video in enumerate(labels.videos)
     }
     return {**report, "all": _row(poses, labels.joints_m, labels)}
+
+
+def pose2sim_table(rows: Mapping[str, Pose2simRow]) -> str:
+    """Markdown."""
+    columns = ["camera", "found %", "PA-MPJPE mm", "MPJPE mm", "3DPCK@150 %"]
+    cells = [
+        [name, f"{100 * r.found:.0f}", f"{r.pa_mpjpe_mm:.0f}", f"{r.mpjpe_mm:.0f}",
+         f"{100 * r.pck_150mm:.0f}"]
+        for name, r in rows.items()
+    ]  # fmt: skip
+    return rows_of_table(columns, cells)
 
 
 def the_man(people: Sequence[Person], labels: Labels, camera: int, frame: int) -> Person | None:

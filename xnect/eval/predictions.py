@@ -52,9 +52,3 @@ def _completed(person: Person, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     joints[joint2d[unseen]] = camera.project(person.joints3d_m[joint3d[unseen]])
     score[joint2d[unseen]] = INFERRED_SCORE
     return joints, score
-
-
-def rows_of_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
