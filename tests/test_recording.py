@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.takes import CAMERA, forward_kinematics, person, take
+from xnect.angles import joint_angles_deg
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput, CannotWrite, XnectError
 from xnect.recording import RecordingWriter, load_recording, save_recording, spool_path
@@ -289,3 +290,19 @@ def test_a_rate_that_is_no_rate_is_refused(tmp_path):
         with pytest.raises(BadInput, match="fps"):
             RecordingWriter(tmp_path / "a", fps=fps)
     assert not list(tmp_path.iterdir())
+
+
+def test_joint_angles_lie_in_the_file_under_their_names(tmp_path):
+    results = take(np.arange(4) / 30, {1: range(4), 2: range(1, 3)})
+    path = save_recording(tmp_path / "a.npz", results)
+    recording = load_recording(path)
+    with np.load(path, allow_pickle=False) as arrays:
+        names = [str(n) for n in arrays["joint_angles_names"]]
+        angles = arrays["joint_angles_deg"]
+    assert angles.shape == (6, len(names)) == recording.joint_angles_deg.shape
+    np.testing.assert_allclose(angles, recording.joint_angles_deg, rtol=1e-5, atol=1e-4)
+    said = json.loads(path.with_suffix(".json").read_text())["joint_angles"]
+    assert list(said["names"]) == names
+    knee = angles[:, names.index("left_knee_flexion")]
+    wanted = joint_angles_deg(results[0].people[0].rotations_quat_wxyz)
+    assert knee[0] == pytest.approx(wanted[names.index("left_knee_flexion")], abs=1e-3)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xnect.angles import ANGLES
 from xnect.skeleton import JOINTS2D, REFERENCE_STATURE_M
 
 if TYPE_CHECKING:
@@ -88,6 +89,14 @@ def describe(recording: Recording, data_name: str) -> dict[str, Any]:
             "joints_from_rotations": "R(root) = rotation(root), p(root) = root_m; "
             "R(j) = R(parent) rotation(j), p(j) = p(parent) + R(parent) d(j) bone_lengths_m(j), "
             "d(j) = rest_offsets_m(j) / its length",
+        },
+        "joint_angles": {
+            "array": "joint_angles_deg",
+            "sizes": f"N {len(ANGLES)}",
+            "unit": "deg",
+            "definition": "International Society of Biomechanics, Wu et al. 2002 and 2005; zero is "
+            "standing with hanging arms; columns in this order",
+            "names": dict(ANGLES),
         },
         "camera": cameras[0] if cameras else None,
         "cameras": cameras,

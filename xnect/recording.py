@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xnect import __version__
+from xnect.angles import ANGLES, joint_angles_deg
 from xnect.atomic import replacing
 from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor
@@ -83,6 +84,11 @@ class Recording:
     def track_ids(self) -> tuple[int, ...]:
         """Everybody in the take, ascending."""
         return tuple(int(i) for i in np.unique(self.track_id))
+
+    @property
+    def joint_angles_deg(self) -> np.ndarray:
+        """(N, 24) degrees of flexion, abduction and so on, columns as in `xnect.angles.ANGLES`."""
+        return joint_angles_deg(self.rotations_quat_wxyz)
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -345,6 +351,8 @@ def _arrays(recording: Recording) -> dict[str, Any]:
     """Everything that lies in the `.npz` besides the description, by name."""
     rig = recording.skeleton
     return {name: getattr(recording, name) for name in ARRAYS} | {
+        "joint_angles_deg": recording.joint_angles_deg.astype(np.float32),
+        "joint_angles_names": np.array(list(ANGLES)),
         "joints2d_names": np.array(JOINTS2D),
         "joints3d_names": np.array(rig.names),
         "parents": np.array(rig.parents, np.int64),
