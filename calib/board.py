@@ -147,8 +147,8 @@ def edge_px(grey: np.ndarray, corners_px: np.ndarray, number: np.ndarray, board:
     grid = at.reshape(rows, columns, 2)
     step = np.linspace(-0.25, 0.25, 41)
     widths = []
-    for start, end in ((grid[:, :-1], grid[:, 1:]), (grid[:-1], grid[1:])):
-        start, end = start.reshape(-1, 2), end.reshape(-1, 2)
+    for ends in ((grid[:, :-1], grid[:, 1:]), (grid[:-1], grid[1:])):
+        start, end = (part.reshape(-1, 2) for part in ends)
         there = np.isfinite(start + end).all(1)
         along = (end - start)[there]
         if not len(along):

@@ -116,7 +116,8 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
         places[:, None], rays[:, None], eye, none, flags=solver
     )
     poses = []
-    for turn, shift in zip(turns, shifts, strict=True):
+    for found in zip(turns, shifts, strict=True):
+        turn, shift = found
         if len(places) > 3:
             turn, shift = cv2.solvePnPRefineLM(places, rays, eye, none, turn, shift)
         normal = cv2.Rodrigues(turn)[0][:, 2]

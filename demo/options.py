@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from xnect.calib.camera import Camera
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-ASPECT_TOLERANCE = 0.01
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -110,26 +110,45 @@ def camera_chooser(args: argparse.Namespace) -> Callable[[int, int], Camera | No
     return _of_file(args.camera)
 
 
-def _of_file(path: Path) -> Callable[[int, int], Camera | None]:
+def read_camera(path: Path) -> Camera:
+    """The camera of a file.
+
+    Raises:
+        BadInput: the file cannot be read, or holds no camera.
+    """
     from xnect.calib.file import load_camera
 
     try:
-        camera = load_camera(path)
+        return load_camera(path)
     except OSError as error:
         raise BadInput(f"cannot read the camera file {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise BadInput(f"--camera: {error}") from error
 
-    def scaled(height: int, width: int) -> Camera:
-        shape = width / height * camera.height_px / camera.width_px
-        if abs(shape - 1) > ASPECT_TOLERANCE:
-            raise BadInput(
-                f"the camera file {path} is for pictures of {camera.width_px}x{camera.height_px}, "
-                f"which cannot be scaled to {width}x{height}; calibrate for that shape"
-            )
-        return camera.resized(height, width)
 
-    return scaled
+def scaled_camera(camera: Camera, height: int, width: int, *, name: str) -> Camera:
+    """The camera for pictures of that size; says so when it must be scaled.
+
+    Raises:
+        BadInput: the pictures have another shape.
+    """
+    from xnect.calib.errors import CannotCalibrate
+    from xnect.calib.resolution import camera_for_size, scaling
+
+    try:
+        sized = camera_for_size(camera, height_px=height, width_px=width)
+    except CannotCalibrate as error:
+        raise BadInput(f"{name} {error}") from error
+    if said := scaling(camera, height_px=height, width_px=width):
+        print(f"xnect: {name}: {said}", file=sys.stderr)
+    return sized
+
+
+def _of_file(path: Path) -> Callable[[int, int], Camera | None]:
+    camera = read_camera(path)
+    return lambda height, width: scaled_camera(
+        camera, height, width, name=f"the camera file {path}"
+    )
 
 
 def open_pipeline(args: argparse.Namespace) -> Any:
