@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xnect import __version__
-from xnect.demo import options
+from xnect.demo import calibrate, options
 from xnect.errors import XnectError
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
@@ -48,6 +48,7 @@ examples:
   xnect live http://192.168.1.21:8080/video --headless --record takes/ --seconds 60
   xnect live clip.mp4                             a file, played as if it were live
 """,
+    "calibrate": calibrate.EXAMPLES,
     "list": """\
 examples:
   xnect list
@@ -103,6 +104,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_model_flags(live)
     options.add_camera_flags(live)
     options.add_output_flags(live)
+
+    camera = _command(commands, "calibrate", calibrate.run, "the camera file that others take")
+    calibrate.add_flags(camera)
 
     _command(commands, "list", run_list, "presets, backbones and weights that exist")
     return top
