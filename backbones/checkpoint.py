@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .features import Features
-from .models import all_models
+from .models import MODELS
 
 WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Under which keys training scripts keep the weights; the averaged ones first."""
@@ -80,7 +80,9 @@ def _read_torch(path: Path) -> Any:
                 f"{path} holds Python objects beside tensors, which are never loaded; save its "
                 "state dict alone"
             ) from error
-        raise BadCheckpoint(f"{path} was not written by torch.save, or is damaged") from error
+        raise BadCheckpoint(
+            f"{path} was not written by torch.save, or is damaged; download or copy it again"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise BadCheckpoint(
             f"{path} was not written by torch.save, or is damaged; download or copy it again"
@@ -153,7 +155,7 @@ def _drop_classifier(
     network: nn.Module, tensors: dict[str, Tensor], own: Mapping[str, Tensor]
 ) -> list[str]:
     """Take a classifier for other classes out of the checkpoint; names that stay fresh in ours."""
-    classes = network.num_classes
+    classes = getattr(network, "num_classes", 0)
     for name in CLASSIFIERS:
         keys = (f"{name}.weight", f"{name}.bias")
         if any(k not in tensors for k in keys) or classes == len(tensors[keys[1]]):
@@ -196,14 +198,28 @@ def _shape(tensor: Tensor) -> str:
 
 
 def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
-    """The architecture of which most names and shapes are in a checkpoint; None if under half."""
-    found = {(k, tuple(v.shape)) for k, v in tensors.items() if not k.endswith(COUNTER)}
+    """The architecture that shares most names and shapes with a checkpoint; None if under half.
+
+    The classifier is left out: it depends on the classes.
+    """
+    found = _fingerprint(tensors)
     best, best_score = None, 0.5
-    for name, build in all_models().items():
+    for name, build in MODELS.items():
         with torch.device("meta"):
-            state = build().state_dict()
-        ours = {(k, tuple(v.shape)) for k, v in state.items() if not k.endswith(COUNTER)}
+            ours = _fingerprint(build().state_dict())
         score = len(found & ours) / len(found | ours)
         if score > best_score:
             best, best_score = name, score
+        if score == 1:
+            break
     return best
+
+
+def _fingerprint(tensors: Mapping[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of all but the classifier and the counters."""
+    return {
+        (name, tuple(tensor.shape))
+        for name, tensor in tensors.items()
+        if not name.endswith(COUNTER)
+        and name.rpartition(".")[0].removesuffix(".0") not in CLASSIFIERS
+    }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from .checkpoint import BadCheckpoint, load_checkpoint_into, read_checkpoint
-from .features import Backbone, Features
-from .models import all_models
+from .features import Features
+from .models import MODELS
 from .pretrained import PRETRAINED, PretrainedConfig, default_config
 
 
@@ -20,7 +21,7 @@ class UnknownBackbone(KeyError):
     """A name that does not exist; the text is one sentence with the nearest ones."""
 
     def __init__(self, name: str, nearest: Sequence[str]) -> None:
-        super().__init__(f"unknown backbone {name!r}; nearest: {', '.join(nearest)}")
+        super().__init__(f"unknown backbone {name!r}; the nearest that exist: {', '.join(nearest)}")
         self.nearest = tuple(nearest)
 
     def __str__(self) -> str:  # KeyError would show the repr
@@ -29,7 +30,7 @@ class UnknownBackbone(KeyError):
 
 def list_backbones(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     """Names that match a shell pattern, sorted; with `pretrained` full ones (`selecsls60.in1k`)."""
-    names = PRETRAINED if pretrained else all_models()
+    names = PRETRAINED if pretrained else MODELS
     return sorted(fnmatch.filter(names, pattern))
 
 
@@ -40,9 +41,9 @@ def pretrained_config(name: str) -> PretrainedConfig | None:
         UnknownBackbone: An architecture or tag that does not exist.
     """
     architecture, _, tag = name.partition(".")
-    if architecture not in all_models() or (tag and name not in PRETRAINED):
-        known = [*all_models(), *PRETRAINED]
-        near = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or sorted(all_models())
+    if architecture not in MODELS or (tag and name not in PRETRAINED):
+        known = [*MODELS, *PRETRAINED]
+        near = difflib.get_close_matches(name, known, n=4, cutoff=0.0)
         raise UnknownBackbone(name, near)
     return PRETRAINED[name] if tag else default_config(architecture)
 
@@ -88,16 +89,23 @@ def create_backbone(
         )
     source = "" if pretrained is False else _source(pretrained, name, config)
     classes = 0 if features_only else 1000 if num_classes is None else num_classes
-    try:
-        model: Backbone = all_models()[architecture](
-            num_classes=classes, in_chans=in_chans, drop_rate=drop_rate, **table_options
-        )
-    except TypeError as error:
-        raise ValueError(f"{architecture}: {error}") from error
+    build = MODELS[architecture]
+    _check_options(architecture, table_options)
+    model = build(num_classes=classes, in_chans=in_chans, drop_rate=drop_rate, **table_options)
     network: nn.Module = Features(model, out_indices) if features_only else model
     if source:
         load_pretrained(network, source)
     return network
+
+
+def _check_options(architecture: str, options: Mapping[str, object]) -> None:
+    """Raise `ValueError` for an option that the family does not have."""
+    parameters = inspect.signature(MODELS[architecture]).parameters.values()
+    own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    own -= {"num_classes", "in_chans", "drop_rate"}
+    if unknown := sorted(options.keys() - own):
+        has = ", ".join(sorted(own)) or "no options of its own"
+        raise ValueError(f"{architecture} has no option {', '.join(unknown)}; it has {has}")
 
 
 def load_pretrained(model: nn.Module, source: str) -> None:

@@ -31,8 +31,6 @@ class Backbone(nn.Module):
     """All that exist, finest first."""
     default_indices: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Of the taps that `features_only` gives when none are named."""
-    size_multiple: int = 1
-    """Height and width of an input must be multiples of this."""
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, num_features, h, w), before pooling."""
@@ -90,7 +88,6 @@ class Features(nn.Module):
         self.taps = tuple(model.taps[i] for i in self.indices)
         self.channels = tuple(tap.channels for tap in self.taps)
         self.strides = tuple(tap.reduction for tap in self.taps)
-        self.size_multiple = model.size_multiple
         before = set(model.state_dict())
         model.keep_taps(self.indices)
         self.dropped_keys = frozenset(before - set(model.state_dict()))

@@ -1,22 +1,17 @@
-"""All architectures of this folder by name; one line for each family."""
+"""All architectures of this folder by name."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
-from functools import cache
 
+from . import hrnet, resnest, resnet, selecsls, vovnet
 from .features import Backbone
 
-FAMILIES = ("selecsls", "hrnet", "resnest", "resnet", "vovnet")
-
-
-@cache
-def all_models() -> dict[str, Callable[..., Backbone]]:
-    """Architecture -> builder."""
-    models: dict[str, Callable[..., Backbone]] = {}
-    for family in FAMILIES:
-        if importlib.util.find_spec(f"{__package__}.{family}"):
-            models |= importlib.import_module(f".{family}", __package__).MODELS
-    return models
+MODELS: dict[str, Callable[..., Backbone]] = {
+    **selecsls.MODELS,
+    **hrnet.MODELS,
+    **resnest.MODELS,
+    **resnet.MODELS,
+    **vovnet.MODELS,
+}
+"""Architecture -> builder with the keywords `num_classes`, `in_chans`, `drop_rate` and its own."""

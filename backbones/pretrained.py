@@ -82,23 +82,45 @@ def _resnest(
     )  # fmt: skip
 
 
+def _resnet(architecture: str, file: str) -> PretrainedConfig:
+    return PretrainedConfig(
+        architecture, "tv_in1k", "conv1", "fc", "bsd-3-clause",
+        f"https://download.pytorch.org/models/{file}",
+    )  # fmt: skip
+
+
 _ALL = (
     _selecsls("selecsls42b", "selecsls42b-8af30141.pth", 77.184, 93.390),
     _selecsls("selecsls60", "selecsls60-bbf87526.pth", 77.974, 93.822),
     _selecsls("selecsls60b", "selecsls60b-94e619b5.pth", 78.410, 94.166),
     _hrnet("hrnet_w18", "ms_aug_in1k", crop_pct=0.95, top1=78.110, top5=94.062),
     _hrnet("hrnet_w18", url=f"{RELEASES}v0.1-hrnet/hrnetv2_w18-8cb57bb9.pth", top1=76.77),
+    _hrnet("hrnet_w18_small"),
+    _hrnet("hrnet_w18_small_v2"),
+    _hrnet("hrnet_w18_ssld", "paddle_in1k", crop_pct=0.95),
+    _hrnet("hrnet_w30"),
     _hrnet("hrnet_w32"),
+    _hrnet("hrnet_w40"),
+    _hrnet("hrnet_w44"),
     _hrnet("hrnet_w48"),
+    _hrnet("hrnet_w48_ssld", "paddle_in1k", crop_pct=0.95),
+    _hrnet("hrnet_w64"),
     _resnest("resnest14d", "gluon_in1k"),
     _resnest("resnest26d", "gluon_in1k"),
     _resnest("resnest50d"),
+    _resnest("resnest50d_1s4x24d", interpolation="bicubic"),
+    _resnest("resnest50d_4s2x40d", interpolation="bicubic"),
     _resnest(
         "resnest101e", url=f"{RELEASES}v0.1-resnest/resnest101-22405ba7.pth", side_px=256,
         top1=82.916, top5=96.310,
     ),
     _resnest("resnest200e", side_px=320, crop_pct=0.909, interpolation="bicubic"),
     _resnest("resnest269e", side_px=416, crop_pct=0.928, interpolation="bicubic"),
+    _resnet("resnet18", "resnet18-f37072fd.pth"),
+    _resnet("resnet34", "resnet34-b627a593.pth"),
+    _resnet("resnet50", "resnet50-0676ba61.pth"),
+    _resnet("resnet101", "resnet101-63fe2227.pth"),
+    _resnet("resnet152", "resnet152-394f9c45.pth"),
 )  # fmt: skip
 
 PRETRAINED: dict[str, PretrainedConfig] = {config.name: config for config in _ALL}

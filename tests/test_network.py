@@ -1,13 +1,21 @@
 """Stage I: shapes, gradients, the paper's size, folding."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
-from xnect.backbones import selecsls42, selecsls60
+from xnect.backbones import Features, create_backbone
 from xnect.backbones.fold import folded
-from xnect.errors import UnknownName
+from xnect.backbones.selecsls import selecsls
+from xnect.errors import BadWeights, UnknownName
+from xnect.model import bundled_weights, load_network
 from xnect.network import PRESETS, build_network, count_parameters
+from xnect.train.checkpoint import save_weights
+from xnect.train.loop import start_from
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -28,20 +36,66 @@ def test_every_parameter_gets_a_gradient():
     assert not without
 
 
+@pytest.mark.parametrize(
+    "backbone", ["selecsls42b", "hrnet_w18_small", "resnest14d", "resnet18", "vovnet39a"]
+)
+def test_any_backbone_carries_stage_1(backbone):
+    network = build_network("s", backbone=backbone)
+    assert network.backbone.strides == (8, 16)
+    maps = network(torch.randn(2, 3, 48, 64))
+    assert maps.heatmaps.shape == (2, 18, 6, 8) and maps.codes.shape == (2, 63, 6, 8)
+    sum(m.square().mean() for m in maps).backward()
+    without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not without
+
+
+def test_weights_of_a_backbone_are_loaded_into_stage_1(tmp_path, monkeypatch):
+    trained = create_backbone("selecsls42", width=0.25)
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    preset = replace(PRESETS["s"], width=0.25)
+    monkeypatch.setitem(PRESETS, "test", preset)
+    network = build_network("test", pretrained=tmp_path / "model.safetensors")
+    other = build_network("test")
+    with pytest.raises(BadWeights, match="does not fit this model"):
+        build_network("s", pretrained=tmp_path / "model.safetensors")
+    start_from(other, str(tmp_path))  # the same as the flag --init of the training
+    for name, tensor in trained.state_dict().items():
+        if name.startswith(("stem", "features")):
+            assert torch.equal(network.backbone.state_dict()[name], tensor)
+            assert torch.equal(other.backbone.state_dict()[name], tensor)
+
+
+def test_stage_1_with_another_backbone_comes_back_from_its_file(tmp_path):
+    network = build_network("s", backbone="resnet18")
+    path = tmp_path / "stage1.safetensors"
+    save_weights(path, network.state_dict(), {"preset": "s", "backbone": "resnet18"})
+    again = load_network(path)
+    assert again.backbone.channels == (128, 256)
+    assert torch.equal(again.backbone.conv1.weight, network.backbone.conv1.weight.half().float())
+    with pytest.raises(BadWeights, match=r"--init .*size mismatch"):
+        start_from(build_network("s"), str(path))
+
+
+def test_the_bundled_weights_still_fit():
+    path = bundled_weights("s")
+    if not path.is_file():
+        pytest.skip("no bundled weights of preset s in this checkout")
+    with safe_open(path, framework="pt") as file:
+        stored = {name for name in file.keys() if name.startswith("backbone.")}
+    own = build_network("s").state_dict()
+    assert stored == {
+        n for n in own if n.startswith("backbone.") and not n.endswith("num_batches_tracked")
+    }
+    load_network(path)  # raises where a name or a shape differs
+
+
 def test_the_cores_have_the_published_number_of_weights():
     # spec 1.3 counts biases in place of batch norm: one number per channel instead of two
-    core = selecsls60()
-    norms = sum(m.weight.numel() for m in core.modules() if isinstance(m, nn.BatchNorm2d))
-    assert count_parameters(core) - norms == 8_827_232
-    grouped = selecsls60(paper_groups=True)
-    assert count_parameters(grouped) - norms == 4_762_976
-
-
-def test_backbones_say_their_channels_and_strides():
-    for core in (selecsls42(), selecsls60(), selecsls42(0.5)):
-        levels = core.eval()(torch.zeros(1, 3, 64, 64))
-        assert tuple(f.shape[1] for f in levels) == core.channels
-        assert tuple(64 // f.shape[2] for f in levels) == core.strides
+    for grouped, published in ((False, 8_827_232), (True, 4_762_976)):
+        with torch.device("meta"):
+            core = Features(selecsls("selecsls60", paper_groups=grouped), (2, 3))
+        norms = sum(m.weight.numel() for m in core.modules() if isinstance(m, nn.BatchNorm2d))
+        assert count_parameters(core) - norms == published
 
 
 def test_folding_batch_norm_changes_nothing():
@@ -76,3 +130,8 @@ def test_one_picture_equals_a_batch_of_it():
 def test_an_unknown_preset_names_those_that_exist():
     with pytest.raises(UnknownName, match="known: m, s"):
         build_network("xl")
+
+
+def test_an_unknown_backbone_is_answered_with_the_nearest():
+    with pytest.raises(UnknownName, match="unknown backbone 'selecsls43'; known: selecsls42"):
+        build_network("s", backbone="selecsls43")

@@ -49,7 +49,7 @@ def load_network(path: Path, preset: str | None = None) -> Network:
         )
     if preset is not None and preset != made_for:
         raise BadWeights(f"{path} holds weights for preset {made_for!r}, not {preset!r}")
-    network = build_network(made_for)
+    network = build_network(made_for, backbone=metadata.get("backbone") or None)
     counters = {k for k in network.state_dict() if k.endswith("num_batches_tracked")}
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if k not in counters}
     found = {k: tuple(v.shape) for k, v in state.items() if k not in counters}

@@ -17,7 +17,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from xnect.errors import BadInput
+from xnect.backbones import load_checkpoint_into, read_checkpoint
+from xnect.backbones.hub import download
+from xnect.errors import BadInput, BadWeights
 from xnect.network import PRESETS, Network, build_network, channels_last
 from xnect.prepare import MEAN, STD
 from xnect.skeleton import JOINTS2D
@@ -42,6 +44,7 @@ class TrainOptions:
     """One training run."""
 
     preset: str = "s"
+    backbone: str = ""  # any other than the preset's, at full width
     hours: float = 1.0  # wall clock for the whole schedule, over all resumed parts
     batch: int = 16  # small: from scratch, the number of steps counts most
     crop_px: int = 192
@@ -83,6 +86,23 @@ def parameter_groups(network: nn.Module, decay: float) -> list[dict[str, object]
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def start_from(network: Network, init: str) -> None:
+    """Weights of Stage I from a file of this project, or the backbone's from ImageNet training.
+
+    Raises:
+        BadWeights: Nothing to be had there, or weights for another network.
+    """
+    try:
+        tensors = read_checkpoint(download(init))
+        if any(name.startswith("backbone.") for name in tensors):
+            network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+        else:
+            load_checkpoint_into(network.backbone, tensors)
+    except (ValueError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())  # torch's own sentence has many lines
+        raise BadWeights(f"--init {init}: {reason}") from error
 
 
 def rate_at(progress: float, step: int, options: TrainOptions) -> float:
@@ -147,7 +167,7 @@ def train(
     model: nn.Module = DistributedDataParallel(network) if world > 1 else network
     out.mkdir(parents=True, exist_ok=True)
     log = (out / "log.jsonl").open("a")
-    average = build_network(options.preset)
+    average = build_network(options.preset, backbone=options.backbone or None)
     channels_last(average)
     last = saved = validated = reported = time.monotonic()
     means: dict[str, float] = {}
@@ -228,7 +248,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--lane", choices=("open", "research"), default="research")
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--init", type=Path, help="weights to start from")
+    parser.add_argument(
+        "--init", help="file of Stage I; or file, hub id or URL of the backbone's ImageNet weights"
+    )
     for name, value in asdict(TrainOptions()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     flags = vars(parser.parse_args())
@@ -241,11 +263,9 @@ def main() -> None:
         dist.init_process_group("gloo")
     torch.manual_seed(options.seed)
     sources = mixture_sources(data, lane)
-    network = build_network(options.preset)
+    network = build_network(options.preset, backbone=options.backbone or None)
     if init is not None:
-        from safetensors.torch import load_file
-
-        network.load_state_dict({k: v.float() for k, v in load_file(init).items()}, strict=False)
+        start_from(network, init)
     augmentation = AugmentOptions(crop_px=options.crop_px)
     mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed + 1000 * rank)
     root = shared / "lspet"
@@ -253,6 +273,7 @@ def main() -> None:
     metadata = {
         "architecture": f"xnect stage 1 preset {options.preset}",
         "preset": options.preset,
+        "backbone": options.backbone,
         "lane": lane,
         "licence": LICENCES[lane],
         "input_hw": "x".join(map(str, PRESETS[options.preset].input_hw)),
