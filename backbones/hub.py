@@ -31,6 +31,7 @@ TIMEOUT_S = 20.0
 
 _SHA_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _PREFIXES = ("hf-hub:", "hf_hub:")
 _CHUNK = 1 << 20
@@ -89,6 +90,8 @@ def _from_disk(path: Path) -> Path:
 
 def _from_hub(hub_id: str, cache_dir: str | Path | None, *, offline: bool) -> Path:
     repository, _, revision = hub_id.partition("@")
+    if hub_id.endswith(_FILE_SUFFIXES):
+        raise DownloadError(f"there is no file {hub_id}")
     if not _HUB_ID.fullmatch(repository):
         raise DownloadError(
             f"{hub_id!r} is neither a file nor a hub id such as timm/selecsls42b.in1k, nor a URL"
@@ -119,8 +122,8 @@ def _hub_file(
     cache_dir: str | Path | None,
     local_only: bool,
 ) -> Path | None:
-    """The file in the cache of huggingface_hub; None when the repository (or the cache) lacks it."""
-    from huggingface_hub import hf_hub_download
+    """The file in the cache of huggingface_hub; None when repository or cache lack it."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -131,6 +134,9 @@ def _hub_file(
 
     where = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     try:
+        if not local_only:  # asks once; hf_hub_download would ask for half a minute
+            url = hf_hub_url(repository, name, revision=revision, endpoint=where)
+            get_hf_file_metadata(url, timeout=TIMEOUT_S, endpoint=where)
         return Path(
             hf_hub_download(
                 repository, name, revision=revision, cache_dir=cache_dir,
@@ -138,13 +144,8 @@ def _hub_file(
                 library_name="xnect",
             )
         )  # fmt: skip
-    except LocalEntryNotFoundError as error:
-        if local_only:
-            return None
-        raise DownloadError(
-            f"cannot reach {where} for {repository} ({_cause(error)}); connect to the network, "
-            "or give a file"
-        ) from error
+    except LocalEntryNotFoundError:
+        return None
     except GatedRepoError as error:
         raise DownloadError(
             f"{repository} on {where} asks for an agreement first; accept it there and set HF_TOKEN"
@@ -157,8 +158,11 @@ def _hub_file(
         raise DownloadError(f"{repository} has no revision {revision!r}") from error
     except EntryNotFoundError:
         return None
-    except Exception as error:  # of httpx, of the Xet transfer, of the disk
-        raise DownloadError(f"{repository} did not arrive whole ({_cause(error)}); again?") from error
+    except Exception as error:  # of the HTTP client, of the Xet transfer, of the disk
+        raise DownloadError(
+            f"cannot fetch {name} of {repository} from {where} ({_cause(error)}); "
+            "try again, or give a file"
+        ) from error
 
 
 def _checked_blob(path: Path, hub_id: str) -> Path:
@@ -179,7 +183,10 @@ def _checked_blob(path: Path, hub_id: str) -> Path:
 
 
 def _from_url(url: str, cache_dir: str | Path | None, *, offline: bool) -> Path:
-    name = Path(urllib.parse.unquote(urllib.parse.urlparse(url).path)).name
+    try:
+        name = Path(urllib.parse.unquote(urllib.parse.urlparse(url).path)).name
+    except ValueError:
+        name = ""
     if not name:
         raise DownloadError(f"{url} names no file")
     match = _SHA_IN_NAME.search(name)
@@ -223,6 +230,7 @@ def _fetch(url: str, path: Path) -> None:
             raise DownloadError(f"only {arrived} of {wanted} bytes of {url} arrived; try again")
         os.replace(beside, path)
     except urllib.error.HTTPError as error:
+        error.close()  # it is an open response as well
         raise DownloadError(f"{url} cannot be had: {error.code} {error.reason}") from error
     except DownloadError:
         raise

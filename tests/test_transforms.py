@@ -57,7 +57,9 @@ def reference(image: Image.Image, config: PretrainedConfig) -> np.ndarray:
     (height, width), (w, h) = config.input_hw, image.size
     short_h, short_w = (math.floor(side / config.crop_pct) for side in config.input_hw)
     if short_h == short_w:
-        new_w, new_h = (short_w, int(short_w * h / w)) if w <= h else (int(short_h * w / h), short_h)
+        new_w, new_h = (
+            (short_w, int(short_w * h / w)) if w <= h else (int(short_h * w / h), short_h)
+        )
     else:
         scale = min(h / short_h, w / short_w)
         new_w, new_h = round(w / scale), round(h / scale)
@@ -66,8 +68,8 @@ def reference(image: Image.Image, config: PretrainedConfig) -> np.ndarray:
     more_h, more_w = max(height - new_h, 0), max(width - new_w, 0)
     around = (more_h // 2, (more_h + 1) // 2), (more_w // 2, (more_w + 1) // 2), (0, 0)
     pixels = np.pad(pixels, around)
-    top = int(round((pixels.shape[0] - height) / 2.0))
-    left = int(round((pixels.shape[1] - width) / 2.0))
+    top = round((pixels.shape[0] - height) / 2)
+    left = round((pixels.shape[1] - width) / 2)
     pixels = pixels[top : top + height, left : left + width]
     return ((pixels / 255 - config.mean) / config.std).transpose(2, 0, 1)
 

@@ -1,0 +1,75 @@
+"""Words of the command line -> pictures."""
+
+from __future__ import annotations
+
+import glob
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xnect.errors import CannotOpenSource
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
+)
+
+
+def find_pictures(words: Sequence[str]) -> list[Path]:
+    """Files, folders and patterns -> files, each once, in order.
+
+    Of a folder the pictures directly in it are taken.
+
+    Raises:
+        CannotOpenSource: A pattern or a folder gives nothing.
+    """
+    found: list[Path] = []
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if is_picture(p))
+            if not inside:
+                raise CannotOpenSource(f"cannot use the folder {path}: there is no picture in it")
+            found += inside
+        elif not path.exists() and glob.has_magic(word):
+            matched = sorted(Path(p) for p in glob.glob(word, recursive=True))
+            if not matched:
+                raise CannotOpenSource(f"cannot find any file like {word}")
+            found += matched
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether it is a file with a picture's ending."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def open_picture(path: Path, *, upright: bool) -> Image:
+    """The whole picture in RGB; of an animation the first one.
+
+    Args:
+        path: A file that Pillow can read.
+        upright: Turn it as its EXIF orientation says, like every viewer.  timm does not.
+
+    Raises:
+        CannotOpenSource: No such file, no picture, or one that is damaged.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about transparency that RGB cannot hold
+            with Image.open(path) as image:
+                return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
+    except FileNotFoundError as error:
+        raise CannotOpenSource(f"cannot open {path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise CannotOpenSource(f"cannot open {path}: it is not a picture") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CannotOpenSource(f"cannot open {path}: {why}") from error
