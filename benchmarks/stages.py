@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,9 +18,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from xnect.demo.machine import machine
 from xnect.demo.sources.video import VideoFile
 from xnect.errors import BadInput, XnectError
 from xnect.types import Frame
@@ -66,46 +63,6 @@ def measure(pipeline: Any, frames: list[Frame], warm_up: int) -> dict[str, Any]:
             for name, ms in columns.items()
         },
     }
-
-
-def machine() -> dict[str, Any]:
-    """Where and with what this was measured."""
-    import torch
-
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in _lines("/proc/cpuinfo")
-        if line.startswith("model name")
-    ]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "commit": _commit(),
-        "measured": time.strftime("%Y-%m-%d"),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _commit() -> str:
-    run = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=HERE, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return run.stdout.strip() or "unknown"
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -84,7 +84,7 @@ class Pipeline:
         self.lifter = lifter.eval()  # tiny: stays on the host
         self.input_hw, self.camera = input_hw, camera
         self.associate_options, self.fit_options = associate, fit
-        self.half = self.device.type == "cuda" or _fast_bf16(self.device)
+        self.half = self.device.type == "cuda" or fast_bf16(self.device)
 
     def __call__(self, image: np.ndarray) -> Result:
         """One picture, (H, W, 3) uint8 RGB or any kind `as_rgb8` takes; identities are 0.
@@ -191,7 +191,7 @@ class Pipeline:
         return Result(frame.index, frame.time_s, (height, width), camera, people, watch.ms)
 
 
-def _fast_bf16(device: torch.device) -> bool:
+def fast_bf16(device: torch.device) -> bool:
     """Whether this CPU computes in bf16 natively (AVX512-BF16 or AMX): then it is twice as fast."""
     if device.type != "cpu":
         return False
