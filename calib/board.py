@@ -128,7 +128,8 @@ def find_board(image: np.ndarray, board: Board, *, name: str = "", thorough: boo
                 f"{limit:.1f} px; hold board and camera still, and give more light"
             )
     except CannotCalibrate as error:
-        raise CannotCalibrate(f"{name}: {error}" if name else str(error)) from None
+        start = f"{name}: " if name else ""
+        raise CannotCalibrate(f"{start}{error}") from None
     height, width = grey.shape
     return View(name, (height, width), corners, number, edge)
 
@@ -154,9 +155,9 @@ def edge_px(grey: np.ndarray, corners_px: np.ndarray, number: np.ndarray, board:
         if not len(along):
             continue
         across = along[:, ::-1] * (-1, 1)
-        line = (start + end)[there, None] / 2 + across[:, None] * step[:, None]  # (E, 41, 2)
-        shade = cv2.remap(
-            grey, line.astype(np.float32), np.empty(0, np.float32), cv2.INTER_LINEAR,
+        line = ((start + end)[there, None] / 2 + across[:, None] * step[:, None]).astype(np.float32)
+        shade = cv2.remap(  # x and y apart: OpenCV 5.0 misreads maps of two channels
+            grey, line[..., 0].copy(), line[..., 1].copy(), cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         ).astype(float)  # fmt: skip
         sample_px = np.linalg.norm(across, axis=1) * (step[1] - step[0])
@@ -182,6 +183,7 @@ def _find_chessboard(
         if seen is None:
             raise CannotCalibrate(
                 f"no {board.text} is seen; show all of it with its white border, evenly lit"
+                + (_blurred(grey) if thorough else "")
             )
         if sorted(seen) != sorted(size):
             raise CannotCalibrate(
@@ -246,7 +248,7 @@ def _find_charuco(grey: np.ndarray, board: Board, thorough: bool) -> tuple[np.nd
     if count < MIN_CORNERS:
         raise CannotCalibrate(
             f"only {count} corners of the {board.text} are seen, {MIN_CORNERS} are needed; "
-            "show more of it"
+            f"show more of it{_blurred(grey)}"
         )
     return np.asarray(corners, np.float64).reshape(-1, 2), np.asarray(number).ravel().astype(int)
 
@@ -317,14 +319,20 @@ def _why_no_markers(grey: np.ndarray, board: Board, count: int, thorough: bool) 
         if len(_markers(grey, _dictionary(f"DICT_{name}"))) >= enough:
             said = name.replace("_1000", "_50 (_100, _250, _1000)")
             return f"markers of DICT_{said} are seen, not of {board.dictionary}; correct --dict"
-    for factor in (2, 4, 8):
-        small = cv2.resize(grey, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
-        if min(small.shape) > 20 and len(_markers(small, _dictionary(board.dictionary))) >= enough:
-            return (
-                f"the picture is blurred: the markers of the {board.text} are seen only when it "
-                f"is reduced {factor} times; hold board and camera still, and give more light"
-            )
-    return absent
+    return absent + _blurred(grey)
+
+
+def _blurred(grey: np.ndarray) -> str:
+    """The end of a sentence about a picture without a single sharp edge; else empty."""
+    import cv2
+
+    sharp = np.abs(cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8)
+    sharp = np.maximum(sharp, np.abs(cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8))
+    contrast = float(np.percentile(grey, 99) - np.percentile(grey, 1))
+    width = contrast / max(float(np.percentile(sharp, 99.9)), 1e-6)
+    if contrast < 40 or width < 4:
+        return ""
+    return f" (the picture is blurred: its sharpest edges are {width:.0f} px wide)"
 
 
 def _dictionary(name: str) -> Any:

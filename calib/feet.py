@@ -4,7 +4,7 @@ The lower foot of a person is on the floor most of the time.  The middle of its 
 lies at a known height above the sole, so every person-frame gives a point of a plane.  Depth of a
 person from one camera is proportional to the stature that was assumed for them: somebody half as
 tall as assumed, a child, seems twice as far, and their feet seem to walk on a parallel plane twice
-as far below the camera.  So the plane's direction is fitted for all with a distance for each person, and
+as far below the camera.  So the direction is fitted for all with a distance for each person, and
 the camera's height is that of the people who are as tall as assumed, which are the distances
 that are least: grown-ups vary by some percent, children only make it more.
 
