@@ -46,7 +46,10 @@ def _last(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 def _fold(layer: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.Module:
     if isinstance(layer, nn.Conv2d):
-        return fuse_conv_bn_eval(layer, norm)
+        fused = fuse_conv_bn_eval(layer, norm)
+        assert fused.bias is not None
+        fused.bias.requires_grad_(fused.weight.requires_grad)  # torch leaves new biases frozen
+        return fused
     # torch's own fusion of transposed convolutions refuses groups: its weight is
     # (in, out / groups, k, k), and the output channels repeat with every group of inputs.
     out = copy.deepcopy(layer)
