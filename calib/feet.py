@@ -11,7 +11,7 @@ that are least: grown-ups vary by some percent, children only make it more.
 Where a foot is seen is exact, how far it is, is not: depth is off by some percent.  For a point
 z r at height h above the floor, log(-n . z r) = log(D - h); its derivative by the normal n has no z
 in it, so errors of depth do not bend the plane towards the rays as total least squares would.
-The fit is iteratively reweighted (Cauchy weights: feet in the air, heels that rise), with the
+The fit is iteratively reweighted (Geman-McClure: feet in the air, heels that rise), with the
 direction from feet to neck as a weak prior for what a walk along a line leaves open.
 """
 
@@ -30,8 +30,11 @@ FOOT = (0.0424 + 0.0089) / 2
 bodies (see `xnect/synth`)."""
 
 MIN_ROWS = 20
-MIN_NOISE_M = 0.012
-"""Least error of a foot's height that is believed: shoes, and feet that are not flat."""
+SHARED_M = 0.012
+"""Error of a foot's height that all rows at one place have: shoes, feet that are not flat."""
+
+MIN_NOISE_M = 0.003
+"""Least error of each row by itself that is believed."""
 
 LEAN_SD_RAD = math.radians(4)
 """How far the mean direction from people's feet to their necks is from upright: they lean."""
@@ -40,7 +43,7 @@ STATURE_SD = 0.05
 """Of a grown-up against the stature that was assumed, as a share."""
 
 PLACE_M = 0.5
-"""Rows of one person within such a distance count as one: their errors are alike."""
+"""Rows of one person within such a distance are at one place."""
 
 PLACE_DEPTH = 0.08
 """... in depth, which trembles, within this share of it."""
@@ -83,18 +86,19 @@ def floor_from_feet(
     points = (feet.ankles_m[rows] + feet.toes_m[rows]) / 2  # (N, 2, 3)
     rest = FOOT * stature_m
     people, who = np.unique(feet.person[rows], return_inverse=True)
-    share = _share(points, who)
-    tall = feet.necks_m[rows] - points.mean(1)
+    alike = _rows_alike(points, who)
+    under = 0.75 * feet.ankles_m[rows] + 0.25 * feet.toes_m[rows]  # where the weight is
+    tall = feet.necks_m[rows] - under.mean(1)
     tall = tall / np.maximum(np.linalg.norm(tall, axis=1, keepdims=True), 1e-9)
     upright = _unit(np.median(tall, 0))
-    normal, distance, noise, covariance, lever = _plane(points, rest, who, share, upright)
+    normal, distance, noise, covariance, lever = _plane(points, rest, who, alike, upright)
     tilt_sd = float(np.sqrt(np.linalg.eigvalsh(covariance).max()))
     if not np.isfinite(normal).all() or tilt_sd > MAX_TILT_SD_RAD:
         raise CannotCalibrate(
             f"people's feet leave the floor uncertain by {math.degrees(tilt_sd):.0f} degrees; "
             "let them walk about the whole room"
         )
-    count = np.bincount(who, share, len(people))  # independent rows of each person
+    count = np.bincount(who, 1 / alike, len(people))  # independent rows of each person
     height, height_sd = _camera_height(distance, count, noise, stature_sd)
     # an error of the tilt lifts the plane where nobody walks, below the camera
     lever = lever.mean(0)
@@ -104,19 +108,20 @@ def floor_from_feet(
     )
 
 
-def _share(points: np.ndarray, who: np.ndarray) -> np.ndarray:
-    """(N,) how much each row counts: the rows of one person at one place count 1 together."""
+def _rows_alike(points: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """(N,) how many rows there are of the same person at about the same place."""
     middle = points.mean(1)
     depth = np.log(np.maximum(middle[:, 2], 0.1)) / PLACE_DEPTH
     cell = np.concatenate([middle[:, :2] / PLACE_M, depth[:, None]], 1).round()
     _, place, count = np.unique(
         np.concatenate([who[:, None], cell], 1), axis=0, return_inverse=True, return_counts=True
     )
-    return 1 / count[place.ravel()]
+    alike: np.ndarray = count[place.ravel()]
+    return alike
 
 
 def _plane(
-    points: np.ndarray, rest: float, who: np.ndarray, share: np.ndarray, upright: np.ndarray
+    points: np.ndarray, rest: float, who: np.ndarray, alike: np.ndarray, upright: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
     """Normal (3,), distances (P,) of people's planes, noise as a share of them, covariance (2, 2).
 
@@ -136,9 +141,11 @@ def _plane(
         shift = _median_of(off, who, people)
         off = off - shift[who]
         distance = distance * np.exp(shift)
-        least = MIN_NOISE_M / float(np.median(distance))
-        noise = max(least, 1.4826 * float(np.median(np.abs(off))))
-        trust = share / (1 + (off / (2 * noise)) ** 2)
+        shared = SHARED_M / float(np.median(distance))
+        own = max(MIN_NOISE_M / SHARED_M * shared, 1.4826 * float(np.median(np.abs(off))))
+        noise = math.hypot(shared, own)
+        # rows at one place share one error, and have each its own
+        trust = 1 / (1 + (off / (2.5 * noise)) ** 2) ** 2 / (alike * shared**2 + own**2)
         total = np.bincount(who, trust, people)
         mean_off = np.bincount(who, trust * off, people) / total
         basis = _across(normal)
@@ -147,8 +154,8 @@ def _plane(
             [np.bincount(who, trust * slope[:, a], people) / total for a in (0, 1)], 1
         )
         slope = slope - middle[who]  # the distances of the people are free
-        precision = np.einsum("n,na,nb->ab", trust, slope, slope) / noise**2
-        pull = np.einsum("n,na,n->a", trust, slope, off - mean_off[who]) / noise**2
+        precision = np.einsum("n,na,nb->ab", trust, slope, slope)
+        pull = np.einsum("n,na,n->a", trust, slope, off - mean_off[who])
         precision = precision + np.eye(2) / LEAN_SD_RAD**2
         pull = pull + basis.T @ (normal - upright) / LEAN_SD_RAD**2
         covariance = np.linalg.inv(precision)

@@ -110,11 +110,13 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
     if spread[1] < 0.05 * spread[0]:
         raise CannotCalibrate("the marks lie on a line; a floor needs marks beside it")
     rays = camera.rays(marks_px)
-    solver = cv2.SOLVEPNP_AP3P if len(places) == 3 else cv2.SOLVEPNP_IPPE
     eye, none = np.eye(3), np.zeros(4)
-    _, turns, shifts, _ = cv2.solvePnPGeneric(
-        places[:, None], rays[:, None], eye, none, flags=solver
-    )
+    if len(places) == 3:
+        _, turns, shifts = cv2.solveP3P(places, rays, eye, none, cv2.SOLVEPNP_AP3P)
+    else:
+        _, turns, shifts, _ = cv2.solvePnPGeneric(
+            places[:, None], rays[:, None], eye, none, flags=cv2.SOLVEPNP_IPPE
+        )
     poses = []
     for found in zip(turns, shifts, strict=True):
         turn, shift = found
@@ -122,7 +124,8 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
             turn, shift = cv2.solvePnPRefineLM(places, rays, eye, none, turn, shift)
         normal = cv2.Rodrigues(turn)[0][:, 2]
         floor = floor_of(normal, -float(normal @ np.ravel(shift)))
-        if floor.normal[1] < 0 and np.ravel(shift)[2] > 0:
+        ahead = (places @ cv2.Rodrigues(turn)[0].T)[:, 2].mean() + float(np.ravel(shift)[2])
+        if floor.normal[1] < 0.1 and ahead > 0:
             poses.append(
                 (_pose_error_px(camera, places, marks_px, turn, shift), floor, turn, shift)
             )
@@ -134,6 +137,11 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
     poses.sort(key=lambda pose: pose[0])
     _check_single([pose[0] for pose in poses], [pose[1] for pose in poses], len(places))
     error, floor, turn, shift = poses[0]
+    if error > 0.01 * max(camera.width_px, camera.height_px):
+        raise CannotCalibrate(
+            f"the marks do not fit a floor (they are {error:.0f} px off); check their order and "
+            "their places, and that the picture is upright"
+        )
     tilt_sd, height_sd = _certainty(camera, places, turn, shift, error)
     if tilt_sd > MAX_TILT_SD_RAD:
         raise CannotCalibrate(

@@ -31,11 +31,12 @@ MAX_ROWS = 300
 MIN_NOISE_PX = 0.5
 STATURE_SD = 0.06
 ROLL_SD_RAD = math.radians(4)
-STEP_S = 0.25
+STEP_S = 0.5
 """Rows of one person nearer in time than this say the same."""
 
 SAME_DEPTH = 1.35
-"""Farthest over nearest distance of people, below which the reason given is that."""
+"""Least ratio of people's farthest distance to the nearest: below it, how they lean and step says
+more about the focal length than the picture does, and says it wrongly."""
 
 LEVEL_RAD = math.radians(6)
 _FOCALS = (0.5, 0.8, 1.2, 1.8, 2.8)  # over the longer side
@@ -100,7 +101,7 @@ def camera_from_walking(
     depth = problem.depths(values) * stature_m
     near, far = (float(v) for v in np.percentile(depth, (5, 95)))
     at_edge = not _FOCAL_RANGE[0] * 1.02 < focal < _FOCAL_RANGE[1] * 0.98
-    if at_edge or sd_log_focal > MAX_FOCAL_SD:
+    if at_edge or sd_log_focal > MAX_FOCAL_SD or far < SAME_DEPTH * near:
         raise CannotCalibrate(_why(near, far, tilt, sd_log_focal))
     distance_m = math.exp(values[3]) * stature_m
     floor = floor_of(_normal(tilt, float(values[2])), distance_m)
