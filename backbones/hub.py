@@ -15,10 +15,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -169,14 +169,21 @@ def _checked_blob(path: Path, hub_id: str) -> Path:
     """The path itself; the cache names the content of large files by their SHA-256."""
     blob = path.resolve()
     if _SHA256.fullmatch(blob.name) and (found := sha256_of(blob)) != blob.name:
-        for bad in (path, blob):
-            with suppress(OSError):
-                bad.unlink()
         raise DownloadError(
             f"{path.name} of {hub_id} was damaged (its SHA-256 begins with {found[:8]}, not "
-            f"{blob.name[:8]}) and was removed; download it again"
+            f"{blob.name[:8]}){_removed(path, blob)}; download it again"
         )
     return path
+
+
+def _removed(*paths: Path) -> str:
+    """Remove damaged files; what to say of it."""
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return f" and cannot be removed: delete {paths[-1]}"
+    return " and was removed"
 
 
 # --- URL
@@ -203,10 +210,9 @@ def _from_url(url: str, cache_dir: str | Path | None, *, offline: bool) -> Path:
             )
         _fetch(url, path)
     if sha and not (found := sha256_of(path)).startswith(sha):
-        path.unlink()
         raise DownloadError(
-            f"{name} from {url} was damaged (its SHA-256 begins with {found[:8]}, not {sha}) "
-            "and was removed; download it again"
+            f"{name} from {url} was damaged (its SHA-256 begins with {found[:8]}, not {sha})"
+            f"{_removed(path)}; download it again"
         )
     return path
 
@@ -220,10 +226,10 @@ def _url_folder() -> Path:
 def _fetch(url: str, path: Path) -> None:
     """Write the body of `url` to `path`, which appears only when everything has arrived."""
     request = urllib.request.Request(url, headers={"User-Agent": "xnect"})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    number, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with open(number, "wb") as file, urllib.request.urlopen(request, timeout=TIMEOUT_S) as body:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file, urllib.request.urlopen(request, timeout=TIMEOUT_S) as body:
             wanted = body.headers.get("Content-Length")
             arrived = _copy(body, file, int(wanted) if wanted else None, path.name)
         if wanted and arrived != int(wanted):
@@ -240,7 +246,7 @@ def _fetch(url: str, path: Path) -> None:
         ) from error
     finally:
         with suppress(OSError):
-            os.unlink(beside)
+            beside.unlink()
 
 
 def _copy(body: BinaryIO, file: BinaryIO, total: int | None, name: str) -> int:

@@ -81,6 +81,8 @@ Ctrl-C keeps every answer; the same command goes on.  Remove the .jsonl to begin
     "bench": """\
 examples:
   xnect bench backbones
+  xnect bench backbones --sizes 512 --models selecsls60,resnet50
+  xnect bench backbones --help
 """,
     "calibrate": calibrate.EXAMPLES,
     "list": """\
@@ -239,23 +241,31 @@ def run_features(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from xnect.demo.features import extract, write_features
+    from xnect.demo.interrupt import ctrl_c_stops
     from xnect.demo.pictures import find_pictures
     from xnect.demo.pretrained_model import open_backbone
 
     paths = find_pictures(args.inputs)
     opened = open_backbone(args, num_classes=0)
     problems = Problems()
-    with tqdm(total=len(paths), unit="picture", disable=args.quiet or None) as bar:
+    with (
+        tqdm(total=len(paths), unit="picture", disable=args.quiet or None) as bar,
+        ctrl_c_stops() as stop,
+    ):
         arrays = extract(
             paths, opened, embed=args.embed, taps=args.taps, upright=not args.as_stored,
-            batch=args.batch, on_problem=problems.tell, on_done=bar.update,
+            batch=args.batch, on_problem=problems.tell, on_done=bar.update, stop=stop,
         )  # fmt: skip
+        stopped = stop()
     write_features(args.out, arrays)
     if not args.quiet:
         print(f"{args.out}: {len(arrays['files'])} pictures")
         for name, array in arrays.items():
             if name.startswith(("embedding", "features_")):
                 print(f"  {name}  {' x '.join(map(str, array.shape))}")
+    if stopped:
+        print("xnect: stopped; what was done is saved", file=sys.stderr)
+        return INTERRUPTED
     return problems.status
 
 
@@ -415,7 +425,7 @@ def _add_backbone_commands(commands: Any) -> None:
         "-o", "--out", metavar="JSON", type=Path, help="report (default: imagenet_MODEL.json)"
     )
     imagenet.add_argument(
-        "--workers", metavar="N", type=int, default=4, help="processes that read (default: 4)"
+        "--workers", metavar="N", type=_count, default=4, help="processes that read (default: 4)"
     )
     imagenet.add_argument("--quiet", action="store_true", help="no progress and no summary")
 
@@ -440,6 +450,14 @@ def _add_live_flags(live: argparse.ArgumentParser) -> None:
     live.add_argument(
         "--seconds", metavar="N", type=options.positive_float, help="stop after N seconds"
     )
+
+
+def _count(text: str) -> int:
+    """A whole number from 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {number}")
+    return number
 
 
 def _size(text: str) -> tuple[int, int]:

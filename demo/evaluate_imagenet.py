@@ -136,7 +136,8 @@ class Answers:
             BadInput: The file holds answers of another run.
             CannotWrite: It cannot be written.
         """
-        self.path, self.lines = path, {}  # type: ignore[var-annotated]
+        self.path = path
+        self.lines: dict[str, dict[str, Any]] = {}
         whole = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,8 +156,9 @@ class Answers:
         """Take over whole lines; number of bytes that they fill."""
         whole = content.rfind(b"\n") + 1
         try:
-            lines = [json.loads(line) for line in content[:whole].splitlines()]
-        except ValueError as error:
+            lines = [dict(json.loads(line)) for line in content[:whole].splitlines()]
+            files = [str(line["file"]) for line in lines[1:]]
+        except (ValueError, TypeError, KeyError) as error:
             raise BadInput(
                 f"{self.path} is not a file of this command; give another --out"
             ) from error
@@ -169,7 +171,7 @@ class Answers:
                 f"{self.path} holds answers of another run ({key} {lines[0].get(key)!r}, now "
                 f"{about[key]!r}); give another --out or remove it"
             )
-        self.lines = {line["file"]: line for line in lines[1:]}
+        self.lines = dict(zip(files, lines[1:], strict=True))
         return whole
 
     def append(self, lines: Sequence[Mapping[str, object]]) -> None:
@@ -242,7 +244,8 @@ class Report:
         for key in ("top1", "top5"):
             if v[key] is not None:
                 published = v[f"published_{key}"]
-                beside = f"  (published {published:.3f})" if published is not None else ""
+                name = v["published_name"]
+                beside = f"  (published {name}: {published:.3f})" if published is not None else ""
                 lines.append(f"  top-{key[-1]}  {v[key]:.3f} %{beside}")
         if v["images_per_s"]:
             lines.append(f"  {v['images_per_s']:.1f} pictures/s")
@@ -307,6 +310,7 @@ def evaluate(
         **about, "weights": opened.weights, "complete": len(lines) == len(samples),
         "images_found": len(samples), "images": len(seen), "unreadable": list(problems),
         "top1": _share(seen, 1), "top5": _share(seen, TOP),
+        "published_name": opened.config.name,
         "published_top1": opened.config.top1, "published_top5": opened.config.top5,
         "seconds": round(seconds, 3), "images_per_s": round(fresh / seconds, 3) if fresh else None,
         "device": str(opened.device), "torch": torch.__version__,

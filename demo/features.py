@@ -26,8 +26,9 @@ def extract(
     batch: int = 16,
     on_problem: Callable[[str], None],
     on_done: Callable[[int], None] = lambda count: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, np.ndarray]:
-    """Arrays of all N pictures that can be read.
+    """Arrays of all N pictures that can be read; they are held in memory until the end.
 
     `files` (N,) str; with `embed` `embedding` (N, F) float32, the pooled features; otherwise
     `features_I` (N, C, h, w) float32 for each tap I, with `channels`, `strides` and `taps`.
@@ -41,6 +42,7 @@ def extract(
         batch: How many pictures at once.
         on_problem: Gets one sentence.
         on_done: Gets the number of pictures done since the last call.
+        stop: Asked after every batch; what is done until then is given back.
 
     Raises:
         BadInput: Taps that do not exist, or no picture could be read.
@@ -68,6 +70,8 @@ def extract(
             parts.setdefault(name, []).append(output.float().cpu().numpy())
         files += [str(path) for path in done]
         on_done(len(done))
+        if stop():
+            break
     if not files:
         raise BadInput("no picture could be read, so there are no features to write")
     about: dict[str, np.ndarray] = {

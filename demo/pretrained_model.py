@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from xnect.demo.options import DEVICES, positive_int
 from xnect.errors import BadInput, BadWeights, XnectError
@@ -85,7 +85,7 @@ def open_backbone(args: argparse.Namespace, *, num_classes: int = 1000) -> Opene
 
     Raises:
         BadWeights: Weights that cannot be had, are damaged, or are for another network.
-        BadInput: A backbone that does not exist, or a size or device that is impossible.
+        BadInput: A backbone that does not exist, or a device that is not there.
     """
     import torch
 
@@ -99,16 +99,12 @@ def open_backbone(args: argparse.Namespace, *, num_classes: int = 1000) -> Opene
         )
         if args.size is not None:
             config = replace(config, input_hw=(args.size, args.size))
-        model = create_backbone(
+        network = create_backbone(
             args.model, pretrained=args.weights or True, num_classes=num_classes
         )
-    multiple = getattr(model, "size_multiple", 1)
-    if any(side % multiple for side in config.input_hw):
-        raise BadInput(
-            f"--size must be a multiple of {multiple} for {args.model}, got {config.input_hw[0]}"
-        )
+    model = cast("Backbone", network)
     weights = args.weights or config.hub_id
-    return Opened(args.model, str(weights), model.eval().to(device), config, device)  # type: ignore[arg-type]
+    return Opened(args.model, str(weights), model.eval().to(device), config, device)
 
 
 def read_class_names(path: Path | None, num_classes: int = 1000) -> tuple[str, ...]:
