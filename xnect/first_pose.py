@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xnect.kinematics import JOINTS, RIG, Pose, with_hinges
+from xnect.kinematics import Pose, with_hinges
+from xnect.rig import JOINTS, RIG
 from xnect.rotations import aligning, between, cross, unit
 from xnect.skeleton import BODY, J3D, ROOT
 

@@ -1,153 +1,27 @@
-"""The rig: forward kinematics, its derivative, and the anatomical angles with their limits.
+"""Forward kinematics of the rig for P people at once, its derivative, and the anatomical angles.
 
-`RIG` is `skeleton.BODY` with six more points that ride on it: nose, eyes and ears on the head, and
-the middle of the shoulders on the spine (that is what the 2D joint `neck` shows).  So each of the
-18 joints seen in an image is one point of the rig.
-
-30 degrees of freedom: root translation 3, root rotation 3, spine 3, neck 3, shoulders 3 + 3,
-elbows 1 + 1, hips 3 + 3, knees 1 + 1, ankles 1 + 1.  The state is not 30 numbers but the rotation
-matrix of each joint against its parent, and a small change of the state is 30 numbers: metres
-along the camera axes, then radians about axes of the turned joint, R <- R exp(axis * radians).  So
-nothing is singular, wherever the person looks.
+The state is not 30 numbers but the rotation matrix of each joint against its parent, and a small
+change of the state is 30 numbers: metres along the camera axes, then radians about axes of the
+turned joint, R <- R exp(axis * radians).  So nothing is singular, wherever the person looks.
 
     G_j = G_parent(j) R_j        P_j = P_parent(j) + G_parent(j) offset_j
 
-Anatomical angles (`anatomical`) are R split into swing and twist about the bone: the components at
-right angles to the bone are the swing, the component along it the twist; hinges have one angle.
-Positive is right-handed about the axes of the T-pose (x to the person's left, y up, z front), so
-flexing the left hip is negative x, and a knee bends by positive x.
+`jacobian` is the derivative written out.  `normal_equations` is what a fit needs of it, J^T f and
+J^T M J, without writing it out: forces and stiffnesses of the points are summed over each joint's
+subtree as 6-vectors and 6 x 6 matrices, as in the composite rigid body algorithm (Featherstone,
+Rigid Body Dynamics Algorithms, 2008, ch. 6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from xnect.rig import JOINTS, RIG
 from xnect.rotations import cross, cross_matrix, length, matrix_from_rotvec, quat_from_matrix, unit
-from xnect.skeleton import BODY, J3D, JOINTS2D, JOINTS3D, ROOT, SEEN_AS
+from xnect.skeleton import BODY, J3D, ROOT
 
-_FACE = {
-    "nose": (0.0, -0.0289, 0.1295), "left_eye": (0.0297, 0.0092, 0.0867),
-    "left_ear": (0.0846, 0.0, 0.0),
-}  # fmt: skip
-"""Metres from the joint `head` (middle of the ears): landmarks of the mean CC0 MakeHuman body."""
-
-_BALLS = {
-    # joint: bone's direction at rest; lower, upper and relaxed angles about x, y, z in degrees
-    "spine": ((0, 1, 0), (-40, -45, -40), (60, 45, 40), (0, 0, 0)),
-    "neck": ((0, 1, 0), (-50, -80, -45), (60, 80, 45), (0, 0, 0)),
-    "left_shoulder": ((1, 0, 0), (-90, -130, -110), (90, 50, 110), (0, -10, -75)),
-    "left_hip": ((0, -1, 0), (-125, -50, -30), (30, 50, 60), (0, 0, 0)),
-}
-_HINGES = {
-    # joint: axis; lower, upper and relaxed angle in degrees
-    "left_elbow": ((0, -1, 0), 0, 150, 15),
-    "left_knee": ((1, 0, 0), 0, 150, 5),
-    "left_ankle": ((1, 0, 0), -30, 55, 0),
-}
-_MIRROR = np.array((1.0, -1.0, -1.0))  # of a rotation vector, left to right; of a point (-1, 1, 1)
-
-
-def _mirrored(table: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
-    """The table with the right side added to its left entries."""
-    both = dict(table)
-    for name, row in table.items():
-        if not name.startswith("left_"):
-            continue
-        right = name.replace("left_", "right_")
-        if np.ndim(row[1]):
-            low, high = np.array(row[1]) * _MIRROR, np.array(row[2]) * _MIRROR
-            bone = np.array(row[0]) * (-1, 1, 1)
-            both[right] = (bone, np.minimum(low, high), np.maximum(low, high), row[3] * _MIRROR)
-        else:
-            both[right] = (np.array(row[0]) * _MIRROR, *row[1:])
-    return both
-
-
-@dataclass(frozen=True, eq=False)
-class Rig:
-    """The body, the points on it, its degrees of freedom and their limits."""
-
-    parents: np.ndarray  # (N,) joint that carries each point, -1 the root; N = 21 joints + 6
-    offsets: np.ndarray  # (N, 3) at rest, m, for lengths of BODY
-    levels: tuple[np.ndarray, ...]  # joints by depth in the tree, root first
-    above: (
-        np.ndarray
-    )  # (N, N) 1 where the offset of column k moves point n: k on n's way to the root
-    joint: np.ndarray  # (D - 3,) joint of each rotational degree of freedom
-    axis: np.ndarray  # (D - 3, 3) its axis in that joint's frame
-    moves: np.ndarray  # (D - 3, N) 1 where it moves the point
-    balls: np.ndarray  # (6,) joints with swing and twist
-    bones: np.ndarray  # (6, 3) their bones' directions at rest
-    hinges: np.ndarray  # (6,) joints with one angle
-    hinge_axes: np.ndarray  # (6, 3)
-    lower_rad: np.ndarray  # (24,) of the anatomical angles: balls x y z each, then hinges
-    upper_rad: np.ndarray  # (24,)
-    relaxed_rad: np.ndarray  # (24,) standing at ease
-    seen: np.ndarray  # (18,) point of the rig that each 2D joint shows
-
-    @property
-    def freedom(self) -> int:
-        """D, the number of degrees of freedom."""
-        return 3 + len(self.joint)
-
-
-def _rig() -> Rig:
-    points = list(JOINTS3D)
-    parents, offsets = list(BODY.parents), [tuple(o) for o in BODY.offsets_m]
-    for name, offset in _FACE.items():
-        for side, sign in (("left", 1), ("right", -1)) if "left" in name else (("", 1),):
-            points.append(name.replace("left", side))
-            parents.append(J3D["head"])
-            offsets.append((sign * offset[0], *offset[1:]))
-    points.append("neck2d")
-    parents.append(J3D["spine"])
-    both = (BODY.offsets_m[J3D["left_shoulder"]], BODY.offsets_m[J3D["right_shoulder"]])
-    offsets.append(tuple(np.mean(both, 0)))
-
-    above = np.zeros((len(points), len(points)))
-    for n in range(len(points)):
-        k = n
-        while k >= 0:
-            above[n, k] = 1
-            k = parents[k]
-    depth = above[: len(JOINTS3D)].sum(1).astype(int) - 1
-    balls, hinges = _mirrored(_BALLS), _mirrored(_HINGES)
-    root = ROOT
-    joint = [root] * 3 + [J3D[n] for n in balls for _ in range(3)] + [J3D[n] for n in hinges]
-    axis = np.concatenate(
-        [np.tile(np.eye(3), (1 + len(balls), 1)), [h[0] for h in hinges.values()]]
-    )
-    limits = [
-        np.radians(
-            np.concatenate([*(b[i] for b in balls.values()), [h[i] for h in hinges.values()]])
-        )
-        for i in (1, 2, 3)
-    ]
-    seen = [
-        points.index("neck2d" if name == "neck" else name)
-        if i in (0, 1, 14, 15, 16, 17)
-        else SEEN_AS.index(i)
-        for i, name in enumerate(JOINTS2D)
-    ]
-    return Rig(
-        parents=np.array(parents), offsets=np.array(offsets, np.float64),
-        levels=tuple(np.flatnonzero(depth == d) for d in range(depth.max() + 1)),
-        above=above, joint=np.array(joint), axis=axis.astype(np.float64),
-        moves=(above[:, joint].T - np.eye(len(points))[joint]),
-        balls=np.array([J3D[n] for n in balls]),
-        bones=np.array([b[0] for b in balls.values()], np.float64),
-        hinges=np.array([J3D[n] for n in hinges]),
-        hinge_axes=np.array([h[0] for h in hinges.values()], np.float64),
-        lower_rad=limits[0], upper_rad=limits[1], relaxed_rad=limits[2], seen=np.array(seen),
-    )  # fmt: skip
-
-
-RIG = _rig()
-JOINTS = len(JOINTS3D)
 _UNIT_OFFSETS = unit(BODY.offsets_m)
 _CARRIED_BY = np.where(RIG.parents < 0, ROOT, RIG.parents)  # the root's own offset is zero
 _FREE = np.concatenate([[ROOT], RIG.balls])
@@ -209,6 +83,66 @@ def jacobian(posed: Posed) -> np.ndarray:
         turn = axes[..., k, None] * lever[..., n] - axes[..., n, None] * lever[..., k]
         out[:, :, i, 3:] = turn.transpose(0, 2, 1)
     return out
+
+
+_TURNING, _OF_FREEDOM = np.unique(RIG.joint, return_inverse=True)  # joints that turn; (D - 3,)
+_BELOW = RIG.above[:, _TURNING].T  # (13, N) points that each turning joint carries, and itself
+_ABOVE = RIG.above[np.ix_(RIG.joint, RIG.joint)].T  # (D - 3, D - 3) row's joint carries column's
+_STRICTLY_ABOVE = _ABOVE * (RIG.joint[:, None] != RIG.joint)
+
+
+class Load(NamedTuple):
+    """What the terms of an energy do to the points of P rigs."""
+
+    force: np.ndarray  # (P, N, 3) derivative of the energy by each point's position
+    stiffness: np.ndarray  # (P, N, 3, 3) its Gauss-Newton second derivative
+
+
+def normal_equations(posed: Posed, world: Load, relative: Load) -> tuple[np.ndarray, np.ndarray]:
+    """(P, D) gradient J^T f and (P, D, D) Gauss-Newton Hessian J^T M J by the freedoms.
+
+    Args:
+        posed: where the points are.
+        world: of terms on points in camera space.
+        relative: of terms on points as seen from the root; translation does not change them.
+    """
+    arm = posed.points_m - posed.points_m[:, ROOT, None]
+    skew = cross_matrix(arm)
+    force = world.force + relative.force
+    stiffness = world.stiffness + relative.stiffness
+    # Rows: moment and force of everything, then force of `world` alone.  Columns: its change with
+    # a turn about the root and with a shift, then its value.
+    each = np.empty((*arm.shape[:2], 9, 7))
+    moment = skew @ stiffness
+    each[..., :3, :3] = moment @ skew.swapaxes(-1, -2)
+    each[..., :3, 3:6] = moment
+    each[..., 3:6, :3] = moment.swapaxes(-1, -2)
+    each[..., 3:6, 3:6] = stiffness
+    each[..., 6:, :3] = (skew @ world.stiffness).swapaxes(-1, -2)
+    each[..., 6:, 3:6] = world.stiffness
+    each[..., :3, 6] = cross(arm, force)
+    each[..., 3:6, 6] = force
+    each[..., 6:, 6] = world.force
+    count = len(arm)
+    below = (_BELOW @ each.reshape(count, len(RIG.parents), 63)).reshape(count, -1, 9, 7)
+    carried = below[:, _OF_FREEDOM]  # (P, D - 3, 9, 7)
+    axis = (posed.turned[:, RIG.joint] @ RIG.axis[..., None])[..., 0]
+    twist = np.concatenate([axis, cross(arm[:, RIG.joint], axis)], -1)  # (P, D - 3, 6)
+    answer = (carried[..., :6] @ twist[..., None])[..., 0]  # (P, D - 3, 9)
+    pair = twist @ answer[..., :6].swapaxes(-1, -2)
+
+    gradient = np.empty((count, RIG.freedom))
+    gradient[:, :3] = below[:, _ROOT_AMONG_TURNING, 6:, 6]
+    gradient[:, 3:] = (twist * carried[..., :6, 6]).sum(-1)
+    hessian = np.empty((count, RIG.freedom, RIG.freedom))
+    hessian[:, :3, :3] = below[:, _ROOT_AMONG_TURNING, 6:, 3:6]
+    hessian[:, 3:, :3] = answer[..., 6:]
+    hessian[:, :3, 3:] = answer[..., 6:].swapaxes(-1, -2)
+    hessian[:, 3:, 3:] = pair * _ABOVE + (pair * _STRICTLY_ABOVE).swapaxes(-1, -2)
+    return gradient, hessian
+
+
+_ROOT_AMONG_TURNING = int(np.flatnonzero(_TURNING == ROOT)[0])
 
 
 def moved(pose: Pose, step: np.ndarray) -> Pose:

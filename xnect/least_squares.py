@@ -30,7 +30,8 @@ def minimise(
 ) -> tuple[State, np.ndarray]:
     """The best states found and their costs (P,).
 
-    A step that does not lower its cost is taken back and tried shorter, so no cost ever rises.
+    Each problem has its own damping, and takes or refuses its own steps: one that does not lower
+    its cost is taken back and tried shorter, so no cost ever rises.
 
     Args:
         model: the quadratic around a state.
@@ -42,24 +43,28 @@ def minimise(
         tolerance: stop when no component of any step is larger.
     """
     state, here = start, model(start)
-    diagonal = np.arange(here.gradient.shape[-1])
+    size = here.gradient.shape[-1]
     damping = np.full(len(here.cost), 1e-3)
     for _ in range(iterations):
         matrix = here.hessian.copy()
-        matrix[:, diagonal, diagonal] *= 1 + damping[:, None]
-        matrix[:, diagonal, diagonal] += 1e-9
+        diagonal = matrix.reshape(len(matrix), -1)[:, :: size + 1]  # a view
+        diagonal *= 1 + damping[:, None]
+        diagonal += 1e-9
         step = -np.linalg.solve(matrix, here.gradient[..., None])[..., 0]
         longest = np.abs(step).max(-1, initial=0)
         step *= np.minimum(1, most / np.maximum(longest, 1e-12))[:, None]
         candidate = move(state, step)
         there = model(candidate)
         better = there.cost < here.cost
-        state = choose(better, candidate, state)
-        here = Quadratic(
-            np.where(better, there.cost, here.cost),
-            np.where(better[:, None], there.gradient, here.gradient),
-            np.where(better[:, None, None], there.hessian, here.hessian),
-        )
+        if better.all():
+            state, here = candidate, there
+        else:
+            state = choose(better, candidate, state)
+            here = Quadratic(
+                np.where(better, there.cost, here.cost),
+                np.where(better[:, None], there.gradient, here.gradient),
+                np.where(better[:, None, None], there.hessian, here.hessian),
+            )
         damping = np.clip(np.where(better, damping * 0.2, damping * 10), 1e-6, 1e6)
         if np.all((longest < tolerance) | (~better & (damping > 1e3))):
             break

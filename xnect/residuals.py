@@ -1,8 +1,16 @@
 """What a good fit of the rig is: the terms of the energy (spec 4.3), each a plain function.
 
-Each returns a `Term`: residuals scaled by the square root of their weight, their derivative by the
-rig's degrees of freedom, and the cost.  Everything is in metres or radians; a pixel is turned into
-metres at the person's depth, so that 2D and 3D residuals weigh alike near and far.
+The energy is in square metres: half the sum of weight x residual^2.  A pixel counts as the metres
+that it is at the person's depth, so that 2D and 3D weigh alike near and far; angles are in radians,
+and their weights are square metres per square radian.
+
+Terms on points return a `PointTerm`, terms on anatomical angles an `AngleTerm`; `steady` and
+`root_near` are terms on the freedoms themselves.  Each has its own derivative; that through the
+rig is taken once for all of them, in `kinematics.normal_equations` and `energy.of_angles`.
+
+What is wrong, not only inexact, stops to pull: the robust loss is Geman & McClure's,
+soft^2 / 2 * r^2 / (soft^2 + r^2), for joints (an outlier's pull goes to zero) and Cauchy's,
+soft^2 / 2 * log(1 + r^2 / soft^2), for the motion (it fades, but never vanishes).
 """
 
 from __future__ import annotations
@@ -11,115 +19,203 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xnect.kinematics import JOINTS, RIG, Pose, Posed
+from xnect.kinematics import Pose, Posed
+from xnect.rig import JOINTS, RIG, SOLES_M
 from xnect.rotations import right_jacobian_inverse, rotvec_from_matrix
-from xnect.skeleton import ROOT
+from xnect.skeleton import J3D, ROOT
 
-_FIRST_BALL = 6
-_FIRST_HINGE = _FIRST_BALL + 3 * len(RIG.balls)
-_NEAR_M = 0.1
-_BALL_ROW = np.arange(3 * len(RIG.balls))[:, None]
-_BALL_COLUMN = _BALL_ROW // 3 * 3 + np.arange(3)
-_HINGE = np.arange(len(RIG.hinges))
-_MOVING = np.concatenate([[ROOT], RIG.balls, RIG.hinges])
+NEAREST_M = 0.1
+"""Points nearer than this are projected as if they were there."""
+
+FEET = np.array([J3D[f"{side}_{part}"] for side in ("left", "right") for part in SOLES_M])
+"""Points of the floor terms: left ankle, left toe, right ankle, right toe."""
+
+_SOLES_M = np.tile(list(SOLES_M.values()), 2)
+_TURNING = np.concatenate([[ROOT], RIG.balls])
+_MOVING = np.concatenate([_TURNING, RIG.hinges])
 
 
-class Term(NamedTuple):
-    """One part of the energy of P people with R residuals."""
+def _inertia() -> np.ndarray:
+    """(13,) m^2: summed square distances from each joint that turns to the joints it carries."""
+    rest = RIG.above @ RIG.offsets
+    square = ((rest[None, :JOINTS] - rest[_MOVING, None]) ** 2).sum(-1)
+    return (square * RIG.above[:JOINTS, _MOVING].T).sum(-1)
 
-    residual: np.ndarray  # (P, R)
-    jacobian: np.ndarray  # (P, R, D)
+
+INERTIA_M2 = _inertia()
+"""What a turn of each joint moves: a radian of the elbow is less than a radian of the hip."""
+
+
+class PointTerm(NamedTuple):
+    """A term on K points of P people."""
+
+    cost: np.ndarray  # (P,) m^2
+    force: np.ndarray  # (P, K, 3) derivative of the cost by each point's position, m
+    stiffness: np.ndarray  # (P, K, 3, 3) Gauss-Newton second derivative
+
+
+class AngleTerm(NamedTuple):
+    """A term on the anatomical angles of P people."""
+
     cost: np.ndarray  # (P,)
+    slope: np.ndarray  # (P, 24) derivative by each angle
+    curvature: np.ndarray  # (P, 24) Gauss-Newton second derivative
 
 
-def _robust(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray, soft_m: float) -> Term:
-    """(P, N, C), (P, N, C, D), (P, N): Cauchy's loss, under which an outlier stops to pull."""
-    far = (residual**2).sum(-1) / soft_m**2  # (P, N)
-    root = np.sqrt(weight / (1 + far))[..., None]
-    cost = 0.5 * soft_m**2 * (weight * np.log1p(far)).sum(-1)
-    count, number = len(residual), residual.shape[1] * residual.shape[2]
-    return Term(
-        (root * residual).reshape(count, number),
-        (root[..., None] * jacobian).reshape(count, number, RIG.freedom),
-        cost,
+class TurnTerm(NamedTuple):
+    """A term on the freedoms that turn: the root and the balls by threes, then the hinges."""
+
+    cost: np.ndarray  # (P,)
+    ball_slope: np.ndarray  # (P, 7, 3)
+    ball_curvature: np.ndarray  # (P, 7, 3, 3)
+    hinge_slope: np.ndarray  # (P, 6)
+    hinge_curvature: np.ndarray  # (P, 6)
+
+
+class ShiftTerm(NamedTuple):
+    """A term on the root's place."""
+
+    cost: np.ndarray  # (P,)
+    slope: np.ndarray  # (P, 3)
+    curvature: np.ndarray  # (P, 3), of a diagonal
+
+
+def geman_mcclure(square: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
+    """Squared residuals -> twice their loss, and its derivative (1 for small ones, 0 for large)."""
+    trust = soft**2 / (soft**2 + square)
+    return square * trust, trust**2
+
+
+def cauchy(square: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same with the logarithmic loss."""
+    far = square / soft**2
+    return soft**2 * np.log1p(far), 1 / (1 + far)
+
+
+def shape_3d(posed: Posed, target_m: np.ndarray, weight: np.ndarray, *, soft_m: float) -> PointTerm:
+    """Joints against the lifted pose, both from the root: (P, 21, 3) m, (P, 21) weights."""
+    joints = posed.points_m[:, :JOINTS]
+    residual = joints - joints[:, ROOT, None] - target_m
+    loss, trust = geman_mcclure((residual**2).sum(-1), soft_m)
+    pull = weight * trust
+    return PointTerm(
+        0.5 * (weight * loss).sum(-1),
+        pull[..., None] * residual,
+        pull[..., None, None] * np.eye(3),
     )
-
-
-def _squared(residual: np.ndarray, jacobian: np.ndarray) -> Term:
-    return Term(residual, jacobian, 0.5 * (residual**2).sum(-1))
-
-
-def shape_3d(
-    posed: Posed, slope: np.ndarray, target_m: np.ndarray, weight: np.ndarray, *, soft_m: float
-) -> Term:
-    """Joints against the lifted pose, both from the pelvis: (P, 21, 3) m, (P, 21) weights."""
-    residual = posed.points_m[:, :JOINTS] - posed.points_m[:, ROOT, None] - target_m
-    # The pelvis moves with the translation only, so relative joints do not depend on it.
-    relative = slope[:, :JOINTS].copy()
-    relative[..., :3] = 0
-    return _robust(residual, relative, weight, soft_m)
 
 
 def seen_2d(
-    posed: Posed,
-    slope: np.ndarray,
-    rays: np.ndarray,
-    weight: np.ndarray,
-    depth_m: np.ndarray,
-    *,
-    soft_m: float,
-) -> Term:
-    """Points against the rays on which they are seen: (P, 18, 2), (P, 18) weights, (P,) m."""
+    posed: Posed, rays: np.ndarray, weight: np.ndarray, depth_m: np.ndarray, *, soft_m: float
+) -> PointTerm:
+    """Points against the rays on which they are seen, in metres at the depth of the person.
+
+    Args:
+        posed: of the rigs.
+        rays: (P, 18, 2) x/z and y/z of each 2D joint.
+        weight: (P, 18).
+        depth_m: (P,) at which a tangent is turned into metres; a constant of the frame.
+        soft_m: where joints begin to be outliers.
+    """
     point = posed.points_m[:, RIG.seen]
-    z = np.maximum(point[..., 2:], _NEAR_M)
-    on_plane = point[..., :2] / z
-    depth = depth_m[:, None, None]
-    residual = depth * (on_plane - rays)
-    by_point = slope[:, RIG.seen]  # (P, 18, 3, D)
-    jacobian = (depth / z)[..., None] * (
-        by_point[..., :2, :] - on_plane[..., None] * by_point[..., 2:, :]
+    z = np.maximum(point[..., 2], NEAREST_M)
+    on_plane = point[..., :2] / z[..., None]
+    residual = depth_m[:, None, None] * (on_plane - rays)
+    loss, trust = geman_mcclure((residual**2).sum(-1), soft_m)
+    pull = weight * trust
+    by_point = np.zeros((*z.shape, 2, 3))  # derivative of `residual` by the point
+    by_point[..., 0, 0] = by_point[..., 1, 1] = depth_m[:, None] / z
+    by_point[..., 2] = -by_point[..., :1, 0] * on_plane * (point[..., 2:] > NEAREST_M)
+    weighted = (pull[..., None, None] * by_point).swapaxes(-1, -2)
+    return PointTerm(
+        0.5 * (weight * loss).sum(-1),
+        (weighted @ residual[..., None])[..., 0],
+        weighted @ by_point,
     )
-    return _robust(residual, jacobian, weight, soft_m)
 
 
-def limits(angles: np.ndarray, d_balls: np.ndarray, *, weight: float) -> Term:
+def floor_contact(
+    posed: Posed,
+    normal: np.ndarray,
+    height_m: float,
+    size: np.ndarray,
+    before_m: np.ndarray,
+    contact: np.ndarray,
+    *,
+    weight: float,
+    soft_m: float,
+) -> PointTerm:
+    """Ankles and toes: never below the floor; on it and still while in contact.
+
+    Args:
+        posed: of the rigs.
+        normal: (3,) of the floor, up, camera axes.
+        height_m: of the camera above it: normal . p + height_m is a point's height.
+        size: (P,) of the body against the reference body, for how thick the soles are.
+        before_m: (P, 4, 3) where the `FEET` were in the last frame.
+        contact: (P, 4) 0..1, how sure it is that the foot stands.
+        weight: of height and of motion.
+        soft_m: motion from which on a foot is rather taken to move.
+    """
+    point = posed.points_m[:, FEET]
+    height = point @ normal + height_m - size[:, None] * _SOLES_M
+    holds = np.where(height < 0, 1.0, contact)  # below: always pushed up; above: when in contact
+    motion = point - before_m
+    across = np.eye(3) - np.outer(normal, normal)
+    motion = motion @ across
+    loss, trust = cauchy((motion**2).sum(-1), soft_m)
+    still = contact * trust
+    upright = weight * np.outer(normal, normal)
+    return PointTerm(
+        0.5 * weight * (holds * height**2 + contact * loss).sum(-1),
+        weight * ((holds * height)[..., None] * normal + still[..., None] * motion),
+        holds[..., None, None] * upright + weight * still[..., None, None] * across,
+    )
+
+
+def limits(angles: np.ndarray, *, weight: float) -> AngleTerm:
     """How far anatomical angles (P, 24) are beyond their limits, rad."""
     excess = np.maximum(angles - RIG.upper_rad, 0) - np.maximum(RIG.lower_rad - angles, 0)
-    return _of_angles(excess, d_balls * (excess[:, : d_balls.shape[1], None] != 0), weight)
+    return AngleTerm(0.5 * weight * (excess**2).sum(-1), weight * excess, weight * (excess != 0))
 
 
-def ease(angles: np.ndarray, d_balls: np.ndarray, *, weight: float) -> Term:
-    """The weak wish to stand relaxed, which decides what nothing shows."""
-    return _of_angles(angles - RIG.relaxed_rad, d_balls, weight)
+def ease(angles: np.ndarray, *, weight: float) -> AngleTerm:
+    """The pose prior: anatomical angles (P, 24) against standing at ease, by their usual spread.
+
+    Weak: it decides what nothing shows.  `weight` is that of an angle whose spread is one radian.
+    """
+    each = weight / RIG.spread_rad**2
+    away = angles - RIG.relaxed_rad
+    return AngleTerm(0.5 * (each * away**2).sum(-1), each * away, np.broadcast_to(each, away.shape))
 
 
-def _of_angles(residual: np.ndarray, d_balls: np.ndarray, weight: float) -> Term:
-    count, number = residual.shape
-    jacobian = np.zeros((count, number, RIG.freedom))
-    jacobian[:, _BALL_ROW, _FIRST_BALL + _BALL_COLUMN] = d_balls
-    jacobian[:, _HINGE + len(_BALL_ROW), _FIRST_HINGE + _HINGE] = residual[:, len(_BALL_ROW) :] != 0
-    return _squared(np.sqrt(weight) * residual, np.sqrt(weight) * jacobian)
+def steady(pose: Pose, expected: np.ndarray, weight: np.ndarray, *, soft_rad: float) -> TurnTerm:
+    """Each joint's rotation against the one expected from the last frames, rad x its `INERTIA_M2`.
 
-
-def steady(pose: Pose, before: Pose, weight: np.ndarray) -> Term:
-    """Change of each joint's rotation since the last frame, rad; (P,) weights."""
-    change = rotvec_from_matrix(before.local[:, _MOVING].swapaxes(-1, -2) @ pose.local[:, _MOVING])
-    count, free = len(change), 1 + len(RIG.balls)
-    slope = right_jacobian_inverse(change[:, :free])
-    jacobian = np.zeros((count, 3 * free + len(RIG.hinges), RIG.freedom))
-    turns = 3 * np.arange(free)[:, None, None]
-    row, column = turns + np.arange(3)[:, None], 3 + turns + np.arange(3)
-    jacobian[:, row, column] = slope[:, :free]
-    jacobian[:, 3 * free + _HINGE, _FIRST_HINGE + _HINGE] = 1
+    Args:
+        pose: of the rigs.
+        expected: (P, 13, 3, 3) of the root, `RIG.balls` and `RIG.hinges`.
+        weight: (P,).
+        soft_rad: where a rotation begins to count as a sudden one.
+    """
+    free = len(_TURNING)
+    change = rotvec_from_matrix(expected.swapaxes(-1, -2) @ pose.local[:, _MOVING])
+    loss, trust = cauchy((change**2).sum(-1), soft_rad)
+    each = weight[:, None] * INERTIA_M2
+    pull = each * trust
+    slope = right_jacobian_inverse(change[:, :free])  # derivative of `change` by the freedoms
+    weighted = (pull[:, :free, None, None] * slope).swapaxes(-1, -2)
     angle = (change[:, free:] * RIG.hinge_axes).sum(-1)
-    residual = np.concatenate([change[:, :free].reshape(count, 3 * free), angle], 1)
-    root = np.sqrt(weight)[:, None]
-    return _squared(root * residual, root[..., None] * jacobian)
+    return TurnTerm(
+        0.5 * (each * loss).sum(-1),
+        (weighted @ change[:, :free, :, None])[..., 0],
+        weighted @ slope,
+        pull[:, free:] * angle,
+        pull[:, free:],
+    )
 
 
-def root_near(pose: Pose, expected_m: np.ndarray, weight: np.ndarray) -> Term:
+def root_near(pose: Pose, expected_m: np.ndarray, weight: np.ndarray) -> ShiftTerm:
     """The root against where it is expected: (P, 3) m, (P, 3) weights; depth is the third."""
-    root = np.sqrt(weight)
-    jacobian = np.zeros((len(root), 3, RIG.freedom))
-    jacobian[:, (0, 1, 2), (0, 1, 2)] = root
-    return _squared(root * (pose.root_m - expected_m), jacobian)
+    away = pose.root_m - expected_m
+    return ShiftTerm(0.5 * (weight * away**2).sum(-1), weight * away, weight)

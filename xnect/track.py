@@ -61,6 +61,8 @@ class Track:
     previous: Person | None = None  # what was given out last
     previous_time_s: float = 0.0
     root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    before: Person | None = None  # what was given out before `previous`
+    before_time_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +82,8 @@ class _Memory:
     previous: Person | None = None
     previous_time_s: float = 0.0
     root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    before: Person | None = None  # what was given out before `previous`
+    before_time_s: float = 0.0
 
 
 class Tracker:
@@ -169,6 +173,7 @@ class Tracker:
                 memory.root_velocity_m_s = memory.root_velocity_m_s + gain * (
                     speed - memory.root_velocity_m_s
                 )
+            memory.before, memory.before_time_s = memory.previous, memory.previous_time_s
             memory.previous, memory.previous_time_s = person, self._time_s
 
     def set_lengths(self, track_id: int, lengths_m: np.ndarray) -> None:
@@ -202,7 +207,7 @@ class Tracker:
         return Track(
             memory.track_id, memory.pose, self._time_s - memory.time_s, memory.frames,
             memory.lengths_m, memory.previous, memory.previous_time_s,
-            memory.root_velocity_m_s.copy(),
+            memory.root_velocity_m_s.copy(), memory.before, memory.before_time_s,
         )  # fmt: skip
 
     def _cost(self, people: list[_Memory], poses: list[Pose3D], looks: np.ndarray) -> np.ndarray:

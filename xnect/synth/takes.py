@@ -15,15 +15,16 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
 from xnect.calib.camera import Camera
+from xnect.calib.floor import Floor, floor_of
 from xnect.errors import BadInput
 from xnect.lift import CARRIED
+from xnect.rig import SOLES_M
 from xnect.rotations import matrix_from_quat, matrix_from_rotvec
-from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, J3D, ROOT
+from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, J3D
 from xnect.synth.skeletons import HELD_OUT, Bodies, pose
 from xnect.types import PartialPose
 
 FRAME_S = 1 / 30
-SOLE_M = {"ankle": 0.070, "foot": 0.013}  # height of the joints above the sole
 _ARMS, _LEGS = range(2, 8), range(8, 14)
 
 
@@ -53,8 +54,7 @@ class Take:
     time_s: np.ndarray  # (F,)
     joints_m: np.ndarray  # (F, P, 21, 3) camera space
     contact: np.ndarray  # (F, P, 2) bool: left and right foot stand still on the floor
-    floor_normal: np.ndarray  # (3,) up, unit length, camera axes
-    floor_offset_m: float  # n . x of points of the floor
+    floor: Floor  # of the take's world
     partials: tuple[tuple[PartialPose, ...], ...]  # F x P, person p is number p
 
 
@@ -75,7 +75,6 @@ def make_take(
     camera = Camera(1000.0, 1000.0, 639.5, 359.5, 1280, 720)
     rise, down = rng.uniform(1.0, 2.2), rng.uniform(0.05, 0.2)
     tilt = matrix_from_rotvec(np.array([down, 0, 0])) @ np.diag((1.0, -1.0, -1.0))
-    normal = tilt[:, 1]
     bodies_m, shown_m, contact = [], [], []
     for p in range(people):
         joints, shown, stands = _moving(rng, Path(root), bodies, frames)
@@ -85,8 +84,9 @@ def make_take(
         contact.append(stands)
     joints_m, seen_m = np.stack(bodies_m, 1), np.stack(shown_m, 1)  # (F, P, ., 3)
     partials = detect(rng, camera, joints_m, seen_m, detector)
+    floor = floor_of(tilt[:, 1], rise)
     return Take(
-        camera, FRAME_S * np.arange(frames), joints_m, np.stack(contact, 1), normal, -rise, partials
+        camera, FRAME_S * np.arange(frames), joints_m, np.stack(contact, 1), floor, partials
     )
 
 
@@ -114,8 +114,8 @@ def _moving(
     body = np.full(frames, rng.integers(len(bodies.heads_m)))
     skeletons = pose(bodies, body, turned)
     joints, shown = skeletons.joints_m.astype(float), skeletons.shown_m.astype(float)
-    feet = [J3D[f"{side}_{part}"] for side in ("left", "right") for part in SOLE_M]
-    soles = joints[:, feet, 1] - np.tile(list(SOLE_M.values()), 2)
+    feet = [J3D[f"{side}_{part}"] for side in ("left", "right") for part in SOLES_M]
+    soles = joints[:, feet, 1] - np.tile(list(SOLES_M.values()), 2)
     path_m[:, [0, 2]] -= path_m[:, [0, 2]].mean(0)
     lowest = minimum_filter1d(np.minimum(soles.min(1), joints[..., 1].min(1) - 0.013), 3)
     path_m[:, 1] = gaussian_filter1d(lift_m - lowest, 1.5)
@@ -199,8 +199,3 @@ def _bursts(
         chance = rng.random(shape[1:])
         out[f] = np.where(out[f - 1], chance >= end, chance < begin)
     return out
-
-
-def pelvis_relative(joints_m: np.ndarray) -> np.ndarray:
-    """(..., 21, 3) -> (..., 21, 3) m from the pelvis."""
-    return joints_m - joints_m[..., ROOT, None, :]

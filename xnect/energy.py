@@ -1,0 +1,141 @@
+"""The sum of the terms that `residuals` lists, and its derivative by the rig's freedoms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xnect.evidence import Evidence
+from xnect.kinematics import (
+    Load,
+    Pose,
+    anatomical,
+    forward,
+    hinge_angles,
+    normal_equations,
+)
+from xnect.least_squares import Quadratic
+from xnect.residuals import (
+    FEET,
+    AngleTerm,
+    TurnTerm,
+    ease,
+    floor_contact,
+    limits,
+    root_near,
+    seen_2d,
+    shape_3d,
+    steady,
+)
+from xnect.rig import JOINTS, RIG
+
+_FIRST_BALL = 6
+_FIRST_HINGE = _FIRST_BALL + 3 * len(RIG.balls)
+_BALLS = slice(_FIRST_BALL, _FIRST_HINGE)
+_BLOCK = 3 + np.arange(3 * (1 + len(RIG.balls))).reshape(-1, 3)  # freedoms of the root, the balls
+_HINGE = _FIRST_HINGE + np.arange(len(RIG.hinges))
+_HINGE_ANGLES = slice(3 * len(RIG.balls), None)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each term counts, in square metres per square metre or per square radian.
+
+    The unit is the 3D term: a lifted joint of score 1 weighs 1.  A weight is about the variance of
+    a lifted joint over that of the term's own residual; measured by `benchmarks/fit_ablation.py`.
+    """
+
+    shape_3d: float = 1.0
+    seen_2d: float = 4.0  # a 2D joint is about half as wrong as a lifted one, in metres
+    limits: float = 10.0  # far stiffer than evidence, yet no wall that stops the search
+    ease: float = 1e-4  # decides only what nothing shows
+    steady: float = 0.2  # of rotations against constant speed, at 30 frames/s
+    depth: float = 0.3  # of the root's depth against its expected one, at 30 frames/s
+    root: float = 1.0  # of the root across the view, at 30 frames/s
+    floor: float = 4.0  # of heights and of standing feet, when the floor is known
+    soft_3d_m: float = 0.7  # beyond this a lifted joint is an outlier
+    soft_2d_m: float = 0.4
+    soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly
+    soft_slip_m: float = 0.03  # a foot that moves by more in a frame does not stand
+
+
+def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
+    """The energy of P poses, its gradient and its Gauss-Newton Hessian."""
+    posed = forward(pose, seen.rest_m)
+    angles, d_balls = anatomical(pose)
+    shape = shape_3d(
+        posed, seen.target_m, weights.shape_3d * seen.target_weight, soft_m=weights.soft_3d_m
+    )
+    image = seen_2d(
+        posed, seen.rays, weights.seen_2d * seen.ray_weight, seen.depth_m,
+        soft_m=weights.soft_2d_m,
+    )  # fmt: skip
+    bounds = limits(angles, weight=weights.limits)
+    prior = ease(angles, weight=weights.ease)
+    motion = steady(
+        pose, seen.expected, weights.steady * seen.steady_weight, soft_rad=weights.soft_turn_rad
+    )
+    place = root_near(pose, seen.root_m, seen.root_weight)
+
+    world, relative = _no_load(len(angles)), _no_load(len(angles))
+    relative.force[:, :JOINTS], relative.stiffness[:, :JOINTS] = shape.force, shape.stiffness
+    world.force[:, RIG.seen], world.stiffness[:, RIG.seen] = image.force, image.stiffness
+    cost = shape.cost + image.cost + bounds.cost + prior.cost + motion.cost + place.cost
+    if seen.floor is not None:
+        feet = floor_contact(
+            posed, np.array(seen.floor.normal), seen.floor.distance_m, seen.size,
+            seen.feet_m, seen.contact, weight=weights.floor, soft_m=weights.soft_slip_m,
+        )  # fmt: skip
+        world.force[:, FEET] += feet.force
+        world.stiffness[:, FEET] += feet.stiffness
+        cost = cost + feet.cost
+    gradient, hessian = normal_equations(posed, world, relative)
+    gradient[:, :3] += place.slope
+    hessian[:, (0, 1, 2), (0, 1, 2)] += place.curvature
+    _add_angles(gradient, hessian, bounds, prior, d_balls)
+    _add_turns(gradient, hessian, motion)
+    return _bounded(pose, Quadratic(cost, gradient, hessian))
+
+
+def _no_load(people: int) -> Load:
+    points = (people, len(RIG.parents), 3)
+    return Load(np.zeros(points), np.zeros((*points, 3)))
+
+
+def _add_angles(
+    gradient: np.ndarray, hessian: np.ndarray, one: AngleTerm, other: AngleTerm, d_balls: np.ndarray
+) -> None:
+    """Terms on anatomical angles through their derivative (P, 18, 3) by their joint's freedoms."""
+    slope, curvature = one.slope + other.slope, one.curvature + other.curvature
+    by_ball = d_balls.reshape(len(slope), -1, 3, 3)
+    turned = by_ball.swapaxes(-1, -2)
+    balls = slope[:, : d_balls.shape[1]].reshape(len(slope), -1, 3, 1)
+    stiff = curvature[:, : d_balls.shape[1]].reshape(len(slope), -1, 3, 1)
+    gradient[:, _BALLS] += (turned @ balls).reshape(len(slope), -1)
+    hessian[:, _BLOCK[1:, :, None], _BLOCK[1:, None]] += turned @ (stiff * by_ball)
+    gradient[:, _HINGE] += slope[:, _HINGE_ANGLES]
+    hessian[:, _HINGE, _HINGE] += curvature[:, _HINGE_ANGLES]
+
+
+def _add_turns(gradient: np.ndarray, hessian: np.ndarray, term: TurnTerm) -> None:
+    gradient[:, 3:_FIRST_HINGE] += term.ball_slope.reshape(len(gradient), -1)
+    hessian[:, _BLOCK[:, :, None], _BLOCK[:, None]] += term.ball_curvature
+    gradient[:, _HINGE] += term.hinge_slope
+    hessian[:, _HINGE, _HINGE] += term.hinge_curvature
+
+
+def _bounded(pose: Pose, here: Quadratic) -> Quadratic:
+    """The quadratic without the freedoms of hinges that would leave their limits."""
+    count = len(RIG.hinges)
+    angle, slope = hinge_angles(pose), here.gradient[:, -count:]
+    low, high = RIG.lower_rad[-count:] + 1e-9, RIG.upper_rad[-count:] - 1e-9
+    stuck = ((angle <= low) & (slope > 0)) | ((angle >= high) & (slope < 0))
+    if not stuck.any():
+        return here
+    free = np.ones_like(here.gradient)
+    free[:, -count:] = ~stuck
+    hessian = here.hessian * free[:, :, None] * free[:, None, :]
+    diagonal = np.arange(RIG.freedom)
+    hessian[:, diagonal, diagonal] += 1 - free
+    return Quadratic(here.cost, here.gradient * free, hessian)
