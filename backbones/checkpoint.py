@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .features import Features
-from .models import MODELS
+from .models import FAMILIES
 
 WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Under which keys training scripts keep the weights; the averaged ones first."""
@@ -73,17 +74,15 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
+        with warnings.catch_warnings():  # on odd versions of pickle: the error below says enough
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged pickles raise anything
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
             raise BadCheckpoint(
                 f"{path} holds Python objects beside tensors, which are never loaded; save its "
                 "state dict alone"
             ) from error
-        raise BadCheckpoint(
-            f"{path} was not written by torch.save, or is damaged; download or copy it again"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise BadCheckpoint(
             f"{path} was not written by torch.save, or is damaged; download or copy it again"
         ) from error
@@ -203,15 +202,20 @@ def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
     The classifier is left out: it depends on the classes.
     """
     found = _fingerprint(tensors)
+    parts = {name.partition(".")[0] for name, _ in found}
     best, best_score = None, 0.5
-    for name, build in MODELS.items():
-        with torch.device("meta"):
-            ours = _fingerprint(build().state_dict())
-        score = len(found & ours) / len(found | ours)
-        if score > best_score:
-            best, best_score = name, score
-        if score == 1:
-            break
+    for family in FAMILIES:
+        for architecture, build in family.items():
+            with torch.device("meta"):
+                ours = _fingerprint(build().state_dict())
+            own_parts = {name.partition(".")[0] for name, _ in ours}
+            if 2 * len(parts & own_parts) <= len(own_parts):
+                break  # another family
+            score = len(found & ours) / len(found | ours)
+            if score > best_score:
+                best, best_score = architecture, score
+            if score == 1:
+                return best
     return best
 
 

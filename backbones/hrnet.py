@@ -122,10 +122,18 @@ class HighResolutionModule(nn.Module):
         x = [blocks(branch) for blocks, branch in zip(self.branches, branches, strict=True)]
         return [self._fused(i, x) for i in range(len(x))]
 
+    def keep_outputs(self, numbers: Sequence[int]) -> None:
+        """Delete the exchange towards all other branches, which then give what nobody reads."""
+        for i in range(len(self.fuse_layers)):
+            if i not in numbers:
+                self.fuse_layers[i] = nn.ModuleList()
+
     def _fused(self, i: int, x: Sequence[Tensor]) -> Tensor:
         """ReLU of the sum over j of f_ij(x_j)."""
         row = self.fuse_layers[i]
         assert isinstance(row, nn.ModuleList)
+        if not len(row):  # of `keep_outputs`
+            return x[i]
         terms = [fit(branch) for fit, branch in zip(row, x, strict=True)]
         # by size, not by 2^(j - i): sizes that are no multiples of 32 round up at each stride
         size = x[i].shape[-2:]
@@ -244,7 +252,7 @@ class HRNet(Backbone):
         return self.incre_modules[number](branch) if self.widen_taps else branch
 
     def keep_taps(self, indices: Sequence[int]) -> None:
-        """Delete the classifier and the `incre` modules of other taps.
+        """Delete the classifier, and the last exchange and the `incre` modules of other taps.
 
         For the first tap alone, all but the first convolution goes.
         """
@@ -253,6 +261,7 @@ class HRNet(Backbone):
         for number in range(len(self.incre_modules)):
             if number + 1 not in indices or not self.widen_taps:
                 self.incre_modules[number] = nn.Identity()
+        self.stage4[-1].keep_outputs([i - 1 for i in indices])
         if max(indices) == 0:
             for name, _ in list(self.named_children()):
                 if name not in {"conv1", "bn1"}:

@@ -33,7 +33,7 @@ ONE_OF_EACH_FAMILY = ("selecsls42", "hrnet_w18_small", "resnest14d", "resnet18",
 
 def on_meta(name: str, **options: object) -> nn.Module:
     with torch.device("meta"):
-        return create_backbone(name, **options)
+        return create_backbone(name, **options).eval()
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -167,7 +167,9 @@ def test_features_are_the_taps_of_the_whole_model(name):
     for cut, full in zip(features(x), whole.forward_taps(x, (1, deep)), strict=True):
         assert torch.equal(cut, full)
     assert features.channels == (whole.taps[1].channels, whole.taps[deep].channels)
-    assert features.dropped_keys == whole.state_dict().keys() - state.keys()
+    others = whole.state_dict().keys() - state.keys() - features.dropped_keys
+    assert {key.rpartition(".")[2] for key in others} == {"weight", "bias"}  # of the classifier
+    assert len(others) == 2 and not features.dropped_keys & state.keys()
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
