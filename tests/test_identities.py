@@ -152,7 +152,7 @@ def test_distances_of_pelvises_and_of_joints_have_a_gate():
     assert root_distances(true, found, gate_m=0.5) == pytest.approx(np.array([[0.3, np.inf]]))
     joints = np.array([[(100.0, 100), (110, 200), (120, 300)]])  # 200 px tall
     shown = np.ones((1, 3))
-    moved = np.concatenate([joints + (20, 0), joints + (0, 80)])
+    moved = joints + np.array([[[20, 0]], [[0, 80]]])
     away = image_distances(joints, shown, moved, np.ones((2, 3)), gate=0.3)
     assert away == pytest.approx(np.array([[0.1, np.inf]]))  # 20/200; 80/200 is beyond
     score = np.array([[1, 1, 0], [1, 1, 1]])  # the first shows two joints only

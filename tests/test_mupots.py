@@ -119,8 +119,8 @@ def test_the_most_near_joints_win_and_the_first_of_equals():
     assert match(label, np.array([five, six])).tolist() == [1]  # 6 > 5
     assert match(label, np.array([six, five])).tolist() == [0]
     assert match(label, np.array([six, six])).tolist() == [0]  # 6 = 6: the first
-    closer = flat() + (10, 0)  # all 13 near, whatever the distance
-    assert match(label, np.array([flat() + (30, 0), closer])).tolist() == [0]
+    closer = flat() + np.array([10, 0])  # all 13 near, whatever the distance
+    assert match(label, np.array([flat() + np.array([30, 0]), closer])).tolist() == [0]
 
 
 def test_labels_choose_in_their_order_even_when_another_order_would_be_better():
@@ -183,7 +183,9 @@ def test_each_bone_keeps_its_found_direction_from_the_mapped_parent():
     assert np.allclose(mapped[J["left_wrist"]], (200, -140, 80))
     # A shorter spine in the truth: everything above it moves down with it, unbent.
     short = star()
-    above = [j for j, n in enumerate(RELEVANT) if not n.endswith(("hip", "knee", "ankle", "pelvis"))]
+    above = [
+        j for j, n in enumerate(RELEVANT) if not n.endswith(("hip", "knee", "ankle", "pelvis"))
+    ]
     short[above] += (0, 40, 0)  # the spine is 60 mm long, all other bones 100
     mapped = with_bone_lengths(star(), short)
     assert np.allclose(mapped, short)
@@ -191,9 +193,9 @@ def test_each_bone_keeps_its_found_direction_from_the_mapped_parent():
 
 
 def test_the_direction_comes_from_the_found_parent_not_from_the_mapped_one():
-    # Spine found 300 long, neck found 100 above it.  Mapped: spine at -100, neck at -200.  Were
-    # the neck's direction taken from the mapped spine, it would be the same here, so bend: neck
-    # found at (100, -300, 0), the bone is (100, 0, 0); from the mapped spine it were (100, -200, 0).
+    # Found: spine at (0, -300, 0), neck beside it at (100, -300, 0), so the bone points along x.
+    # Mapped: spine at (0, -100, 0), neck 100 along x from it.  Seen from the mapped spine, the
+    # found neck were at (100, -200, 0), another direction.
     pose = star()
     pose[J["spine"]], pose[J["neck"]] = (0, -300, 0), (100, -300, 0)
     mapped = with_bone_lengths(pose, star())
@@ -495,7 +497,9 @@ def test_the_command_scores_recordings_named_after_the_sequences(tmp_path, capsy
     takes = [Result(0, 0.0, (480, 640), camera, people), Result(1, 0.1, (480, 640), camera, ())]
     save_recording(tmp_path / "takes" / "TS4.npz", takes)
     report = tmp_path / "report"
-    assert main(["mupots", str(folder.parent), str(tmp_path / "takes"), "--report", str(report)]) == 0
+    assert (
+        main(["mupots", str(folder.parent), str(tmp_path / "takes"), "--report", str(report)]) == 0
+    )
     out = capsys.readouterr().out
     assert "2 of 4 labelled people were found" in out
     assert f"| pooled |{' 50.0 |' * 9} 48.4 |" in out  # 8 groups and PCK; AUC is 50 x 30/31

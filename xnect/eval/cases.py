@@ -86,14 +86,13 @@ def lspet_sheets(
     kinds = pick(scores, count=count)
     wanted = {n for numbers in kinds.values() for n in numbers}
     cases = {}
-    for n, (image, _) in enumerate(pictures(root, split)):
-        if n in wanted:
-            one = labelled[n]
-            best = best_person(one.people, one.box_xywh)
-            seen = [] if best is None else [(one.people.joints_px[best], one.people.score[best])]
-            suspect = ", label suspect" if one.suspect else ""
-            caption = f"{n}: {100 * scores[n]:.0f} %, {len(one.people.score)} found{suspect}"
-            cases[n] = Case(_drawn(image, [_from_lsp(one)], seen), caption)
+    for n, (image, _) in zip(sorted(wanted), pictures(root, split, wanted), strict=True):
+        one = labelled[n]
+        best = best_person(one.people, one.box_xywh)
+        seen = [] if best is None else [(one.people.joints_px[best], one.people.score[best])]
+        suspect = ", label suspect" if one.suspect else ""
+        caption = f"{n}: {100 * scores[n]:.0f} %, {len(one.people.score)} found{suspect}"
+        cases[n] = Case(_drawn(image, [_from_lsp(one)], seen), caption)
     return {kind: sheet([cases[n] for n in numbers]) for kind, numbers in kinds.items()}
 
 

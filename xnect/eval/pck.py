@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -180,8 +180,10 @@ def best_person(people: People2d, box_xywh: np.ndarray) -> int | None:
     return best
 
 
-def pictures(root: Path, split: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """(H, W, 3) RGB and annotation of each picture of a split.
+def pictures(
+    root: Path, split: str, numbers: Collection[int] | None = None
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """(H, W, 3) RGB and annotation of each picture of a split, or of the annotations `numbers`.
 
     Raises:
         CannotOpenSource: the labels or a picture cannot be read.
@@ -193,7 +195,9 @@ def pictures(root: Path, split: str) -> Iterator[tuple[np.ndarray, dict[str, Any
     records = {record["id"]: record for record in data["images"]}
     tars: dict[str, tarfile.TarFile] = {}
     with contextlib.ExitStack() as opened:
-        for annotation in data["annotations"]:
+        for number, annotation in enumerate(data["annotations"]):
+            if numbers is not None and number not in numbers:
+                continue
             record = records[annotation["image_id"]]
             name = record["tar"]
             if name not in tars:

@@ -19,6 +19,9 @@ from xnect.atomic import replacing
 TILE_PX = 320
 """Height of a picture in a sheet."""
 
+SHEET_PX = 1600
+"""Widest line of pictures in a sheet."""
+
 _CAPTION_PX = 22
 _PAPER, _INK = (24, 27, 33), (232, 236, 242)
 
@@ -82,16 +85,16 @@ def pick(scores: Sequence[float], *, count: int, seed: int = 0) -> dict[str, lis
     return {"best": best, "worst": worst, "random": sorted(int(i) for i in chosen)}
 
 
-def sheet(cases: Sequence[Case], *, columns: int = 4) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: the pictures at one height, row by row, captions above them."""
-    tiles = [_tile(case) for case in cases]
-    width = max((tile.shape[1] for tile in tiles), default=TILE_PX)
-    rows = [
-        np.hstack([_wide(tile, width) for tile in tiles[i : i + columns]])
-        for i in range(0, len(tiles), columns)
-    ]
-    full = max((row.shape[1] for row in rows), default=width)
-    return np.vstack([_wide(row, full) for row in rows] or [np.zeros((8, width, 3), np.uint8)])
+def sheet(cases: Sequence[Case], *, width_px: int = SHEET_PX) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: the pictures at one height, captions above them, as in lines of text."""
+    lines: list[list[np.ndarray]] = []
+    for tile in map(_tile, cases):
+        if not lines or sum(t.shape[1] for t in lines[-1]) + tile.shape[1] > width_px:
+            lines.append([])
+        lines[-1].append(tile)
+    rows = [np.hstack(line) for line in lines]
+    full = max((row.shape[1] for row in rows), default=TILE_PX)
+    return np.vstack([_wide(row, full) for row in rows] or [np.zeros((8, full, 3), np.uint8)])
 
 
 def enlarged(image: np.ndarray, *, height_px: int = TILE_PX) -> tuple[np.ndarray, float]:
@@ -105,7 +108,7 @@ def enlarged(image: np.ndarray, *, height_px: int = TILE_PX) -> tuple[np.ndarray
 def _tile(case: Case) -> np.ndarray:
     image, _ = enlarged(case.image)
     (text, _), _ = cv2.getTextSize(case.caption, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-    image = _wide(image, max(image.shape[1], text + 8))
+    image = _wide(image, max(image.shape[1], text + 8) + 4)  # 4 between neighbours
     strip = np.full((_CAPTION_PX, image.shape[1], 3), _PAPER, np.uint8)
     font = cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(strip, case.caption, (4, 16), font, 0.45, _INK, 1, cv2.LINE_AA)
