@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from xnect.demo.options import DEVICES, positive_int
-from xnect.errors import BadInput, BadWeights, XnectError
+from xnect.errors import BadInput, BadWeights, MissingExtra, XnectError
 
 if TYPE_CHECKING:
     import torch
@@ -86,12 +87,17 @@ def open_backbone(args: argparse.Namespace, *, num_classes: int = 1000) -> Opene
     Raises:
         BadWeights: Weights that cannot be had, are damaged, or are for another network.
         BadInput: A backbone that does not exist, or a device that is not there.
+        MissingExtra: Pillow is not installed.
     """
     import torch
 
     from xnect.backbones import PRETRAINED, create_backbone, pretrained_config
     from xnect.model import pick_device
 
+    if find_spec("PIL") is None:
+        raise MissingExtra(
+            "pictures are read by Pillow, which is not installed: pip install pillow"
+        )
     device = torch.device(pick_device(args.device))
     with errors_for_users():
         config = pretrained_config(args.model) or replace(

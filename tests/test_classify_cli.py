@@ -532,3 +532,32 @@ def test_wrong_arguments_end_with_status_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == USER_ERROR
+
+
+def test_ctrl_c_keeps_the_features_that_are_done(
+    three: list[Path], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    real = pictures.open_picture
+
+    def open_and_interrupt(path: Path, *, upright: bool) -> Image.Image:
+        os.kill(os.getpid(), 2)
+        return real(path, upright=upright)
+
+    monkeypatch.setattr("xnect.demo.classify.open_picture", open_and_interrupt)
+    out = tmp_path / "e.npz"
+    command = ["features", *map(str, three), *words, "-o", str(out), "--embed", "--batch", "1"]
+    assert main([*command, "--quiet"]) == INTERRUPTED
+    assert "what was done is saved" in one_sentence(capsys.readouterr().err)
+    with np.load(out) as file:
+        assert file["files"].tolist() == [str(three[0])]
+        assert len(file["embedding"]) == 1
+
+
+def test_without_pillow_the_command_that_installs_it_is_named(
+    three: list[Path], words: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("xnect.demo.pretrained_model.find_spec", lambda name: None)
+    assert main(["classify", str(three[0]), *words]) == USER_ERROR
+    assert "pip install pillow" in one_sentence(capsys.readouterr().err)
