@@ -15,7 +15,14 @@ from tests.takes import CAMERA, forward_kinematics, person, take
 from xnect.angles import joint_angles_deg
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput, CannotWrite, XnectError
-from xnect.recording import RecordingWriter, load_recording, save_recording, spool_path
+from xnect.recording import (
+    PERSON_ROW,
+    RecordingWriter,
+    load_recording,
+    save_recording,
+    spool_path,
+)
+from xnect.spool import Spool
 from xnect.types import Person, Result
 
 TIMES_S = np.arange(12) / 25
@@ -306,3 +313,36 @@ def test_joint_angles_lie_in_the_file_under_their_names(tmp_path):
     knee = angles[:, names.index("left_knee_flexion")]
     wanted = joint_angles_deg(results[0].people[0].rotations_quat_wxyz)
     assert knee[0] == pytest.approx(wanted[names.index("left_knee_flexion")], abs=1e-3)
+
+
+def test_filled_rows_stay_filled_and_recordings_without_the_field_have_none(tmp_path):
+    results = take(TIMES_S[:3], {1: range(3)})
+    marked = [replace(r, people=(replace(r.people[0], filled=r.index == 101),)) for r in results]
+    path = save_recording(tmp_path / "new", marked)
+    new = load_recording(path)
+    assert new.filled.tolist() == [False, True, False]
+    assert [r.people[0].filled for r in new.results] == [False, True, False]
+    with np.load(path) as arrays:
+        np.savez(tmp_path / "old.npz", **{k: v for k, v in arrays.items() if k != "filled"})
+    old = load_recording(tmp_path / "old.npz")
+    assert old.filled.tolist() == [False] * 3
+    np.testing.assert_array_equal(old.joints3d_m, new.joints3d_m)
+
+
+def test_a_spool_from_before_there_were_filled_rows_is_read(tmp_path):
+    results = take(TIMES_S[:3], {1: range(3), 2: (1,)})
+    writer = RecordingWriter(tmp_path / "take")
+    for result in results:
+        writer.append(result)
+    (description, _), *frames = writer._spool.read()
+    del description["fields"]
+    writer._spool.close()
+    old = Spool(tmp_path / "old.npz.spool", description)
+    for frame, rows in frames:
+        table = np.frombuffer(rows, PERSON_ROW)
+        kept = np.zeros(len(table), np.dtype(PERSON_ROW.descr[:-1]))
+        for name in kept.dtype.names:
+            kept[name] = table[name]
+        old.append(frame, kept.tobytes())
+    old.close()
+    assert_same_results(load_recording(tmp_path / "old.npz").results, results)

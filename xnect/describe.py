@@ -45,6 +45,7 @@ ARRAYS: dict[str, tuple[str, str, str]] = {
     ),
     "root_m": ("N 3", "m", "pelvis in camera axes"),
     "bone_lengths_m": ("N 21", "m", "length from the parent to each joint; 0 for the root"),
+    "filled": ("N", "bool", "the person was not seen in this frame and was put in afterwards"),
 }
 """Each array: its sizes (F frames, N rows of people, S stages), unit and meaning."""
 

@@ -14,7 +14,7 @@ import json
 import logging
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -46,9 +46,13 @@ PERSON_ROW = np.dtype(
         ("rotations_quat_wxyz", "<f4", (len(JOINTS3D), 4)),
         ("root_m", "<f4", (3,)),
         ("bone_lengths_m", "<f4", (len(JOINTS3D),)),
+        ("filled", "?"),
     ]
 )
 """One person in one frame, as it lies in the spool; the names are those of `Person`."""
+
+_BEFORE_FILLED = np.dtype([(name, PERSON_ROW[name]) for name in (PERSON_ROW.names or ())[:-1]])
+"""The row of spools that do not say their fields: of xnect before there were filled rows."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +76,7 @@ class Recording:
     rotations_quat_wxyz: np.ndarray  # (N, 21, 4) against the parent; the root's camera from rest
     root_m: np.ndarray  # (N, 3) pelvis, camera axes
     bone_lengths_m: np.ndarray  # (N, 21) of the identity as it was known in that frame
+    filled: np.ndarray  # (N,) bool: not seen in that frame, put in by `smooth_take`
     stages: tuple[str, ...]
     cameras: tuple[Camera, ...]  # usually one
     fps: float  # nominal
@@ -113,6 +118,7 @@ class Recording:
     def _person(self, row: int) -> Person:
         values = {name: getattr(self, name)[row] for name in PERSON_ROW.names or ()}
         values["track_id"], values["score"] = int(values["track_id"]), float(values["score"])
+        values["filled"] = bool(values["filled"])
         return Person(**values)
 
 
@@ -152,6 +158,7 @@ class RecordingWriter:
             "fps": fps,
             "notes": list(notes),
             "camera": None if camera is None else _values(camera),
+            "fields": list(PERSON_ROW.names or ()),
         }
         self._closed = False
         self._spool = Spool(spool_path(self.path), description)
@@ -279,10 +286,11 @@ def _rows(people: Sequence[Person]) -> np.ndarray:
 def _assemble(spooled: Iterator[tuple[dict[str, Any], bytes]]) -> Recording:
     """The records of a spool as a recording."""
     description, _ = next(spooled)
+    kind = PERSON_ROW if "fields" in description else _BEFORE_FILLED
     frames, data = [], []
     for frame, rows in spooled:
         frames.append(frame)
-        data.append(np.frombuffer(rows, PERSON_ROW))
+        data.append(_current(np.frombuffer(rows, kind)))
     table = np.concatenate([np.zeros(0, PERSON_ROW), *data])
     numbers: dict[str, int] = {}  # each camera once, in order of appearance
     camera_number = [numbers.setdefault(json.dumps(f["camera"]), len(numbers)) for f in frames]
@@ -311,6 +319,16 @@ def _assemble(spooled: Iterator[tuple[dict[str, Any], bytes]]) -> Recording:
         skeleton=BODY,
         version=description["version"],
     )
+
+
+def _current(rows: np.ndarray) -> np.ndarray:
+    """(P,) rows of a spool as PERSON_ROW; fields that it did not know yet are zero."""
+    if rows.dtype == PERSON_ROW:
+        return rows
+    out = np.zeros(len(rows), PERSON_ROW)
+    for name in rows.dtype.names or ():
+        out[name] = rows[name]
+    return out
 
 
 def _nominal_fps(time_s: np.ndarray) -> float:
@@ -373,7 +391,7 @@ def _read(file: BinaryIO) -> Recording:
         names = tuple(str(name) for name in arrays["joints3d_names"])
         parents = tuple(int(parent) for parent in arrays["parents"])
         return Recording(
-            **{name: arrays[name] for name in ARRAYS},
+            **_known(arrays),
             stages=tuple(str(stage) for stage in arrays["stages"]),
             cameras=tuple(_camera(values) for values in said["cameras"]),
             fps=said["frame_rate"]["nominal_fps"],
@@ -382,3 +400,9 @@ def _read(file: BinaryIO) -> Recording:
             skeleton=Skeleton(names, parents, arrays["rest_offsets_m"]),
             version=said["versions"]["xnect"],
         )
+
+
+def _known(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of `ARRAYS`, by name; what older recordings lack is False."""
+    known = {name: arrays[name] for name in ARRAYS if name in arrays or name != "filled"}
+    return {"filled": np.zeros(len(known["track_id"]), bool)} | known

@@ -59,6 +59,7 @@ class Person:
     )  # (21, 4) of each joint against its parent in BODY; the root's is camera from rest
     root_m: np.ndarray  # (3,) pelvis in camera space
     bone_lengths_m: np.ndarray  # (21,) of this identity: bone from BODY.parents[j] to j
+    filled: bool = False  # not seen in this frame; `smooth_take` put the person in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
