@@ -30,14 +30,21 @@ FOOT = (0.0424 + 0.0089) / 2
 bodies (see `xnect/synth`)."""
 
 MIN_ROWS = 20
+MIN_TRACK_S = 1.0
+"""Somebody seen for less is left out: fragments and things taken for people."""
+
+MIN_PLACES = 8
+"""Of all people together."""
+
 SHARED_M = 0.012
 """Error of a foot's height that all rows at one place have: shoes, feet that are not flat."""
 
 MIN_NOISE_M = 0.003
 """Least error of each row by itself that is believed."""
 
-LEAN_SD_RAD = math.radians(4)
-"""How far the mean direction from people's feet to their necks is from upright: they lean."""
+LEAN_SD_RAD = math.radians(10)
+"""How far the mean direction from people's feet to their necks is from upright: they lean, and a
+pose from one camera leans more, mostly towards the camera or away."""
 
 STATURE_SD = 0.05
 """Of a grown-up against the stature that was assumed, as a share."""
@@ -48,6 +55,9 @@ PLACE_M = 0.5
 PLACE_DEPTH = 0.08
 """... in depth, which trembles, within this share of it."""
 
+PLACE_S = 0.6
+"""... and so is what they do for about a step."""
+
 _ROUNDS = 30
 
 
@@ -55,6 +65,7 @@ _ROUNDS = 30
 class Feet:
     """N rows, one for each person and frame; camera axes."""
 
+    time_s: np.ndarray  # (N,)
     person: np.ndarray  # (N,) whole numbers
     ankles_m: np.ndarray  # (N, 2, 3) left, right
     toes_m: np.ndarray  # (N, 2, 3)
@@ -83,22 +94,28 @@ def floor_from_feet(
             f"feet are seen in {int(rows.sum())} person-frames, at least {MIN_ROWS} are needed; "
             "let people walk about"
         )
+    rows = _long_tracks(feet, rows)
     points = (feet.ankles_m[rows] + feet.toes_m[rows]) / 2  # (N, 2, 3)
     rest = FOOT * stature_m
     people, who = np.unique(feet.person[rows], return_inverse=True)
-    alike = _rows_alike(points, who)
+    place = _places(points, who, feet.time_s[rows])
     under = 0.75 * feet.ankles_m[rows] + 0.25 * feet.toes_m[rows]  # where the weight is
     tall = feet.necks_m[rows] - under.mean(1)
     tall = tall / np.maximum(np.linalg.norm(tall, axis=1, keepdims=True), 1e-9)
+    if place.max() + 1 < MIN_PLACES:
+        raise CannotCalibrate(
+            f"people were at {place.max() + 1} places only, at least {MIN_PLACES} are needed; let "
+            "them walk about the whole room for ten seconds or more"
+        )
     upright = _unit(np.median(tall, 0))
-    normal, distance, noise, covariance, lever = _plane(points, rest, who, alike, upright)
+    normal, distance, noise, covariance, lever = _plane(points, rest, who, place, upright)
     tilt_sd = float(np.sqrt(np.linalg.eigvalsh(covariance).max()))
     if not np.isfinite(normal).all() or tilt_sd > MAX_TILT_SD_RAD:
         raise CannotCalibrate(
             f"people's feet leave the floor uncertain by {math.degrees(tilt_sd):.0f} degrees; "
             "let them walk about the whole room"
         )
-    count = np.bincount(who, 1 / alike, len(people))  # independent rows of each person
+    count = np.array([len(np.unique(place[who == i])) for i in range(len(people))])
     height, height_sd = _camera_height(distance, count, noise, stature_sd)
     # an error of the tilt lifts the plane where nobody walks, below the camera
     lever = lever.mean(0)
@@ -108,20 +125,44 @@ def floor_from_feet(
     )
 
 
-def _rows_alike(points: np.ndarray, who: np.ndarray) -> np.ndarray:
-    """(N,) how many rows there are of the same person at about the same place."""
-    middle = points.mean(1)
+def _long_tracks(feet: Feet, rows: np.ndarray) -> np.ndarray:
+    """(N,) bool: the rows of people who are seen long enough.
+
+    Raises:
+        CannotCalibrate: nobody is.
+    """
+    kept = np.zeros(len(rows), bool)
+    for person in np.unique(feet.person[rows]):
+        these = rows & (feet.person == person)
+        if these.sum() >= MIN_ROWS and np.ptp(feet.time_s[these]) >= MIN_TRACK_S:
+            kept |= these
+    if not kept.any():
+        raise CannotCalibrate(
+            f"nobody is seen for {MIN_TRACK_S:g} s without a break; let people walk about"
+        )
+    return kept
+
+
+def _places(points: np.ndarray, who: np.ndarray, time_s: np.ndarray) -> np.ndarray:
+    """(N,) number of the place at which each row is; rows of two people are never at one.
+
+    Where somebody is, is the median over `PLACE_S`: trembling is not walking.
+    """
+    window = np.floor((time_s - time_s.min()) / PLACE_S)
+    _, moment = np.unique(np.stack([who, window], 1), axis=0, return_inverse=True)
+    moment = moment.ravel()
+    order = np.argsort(moment, kind="stable")
+    groups = np.split(order, np.cumsum(np.bincount(moment))[:-1])
+    middle = np.stack([np.median(points[g].mean(1), 0) for g in groups])  # (M, 3)
     depth = np.log(np.maximum(middle[:, 2], 0.1)) / PLACE_DEPTH
-    cell = np.concatenate([middle[:, :2] / PLACE_M, depth[:, None]], 1).round()
-    _, place, count = np.unique(
-        np.concatenate([who[:, None], cell], 1), axis=0, return_inverse=True, return_counts=True
-    )
-    alike: np.ndarray = count[place.ravel()]
-    return alike
+    cell = np.concatenate([middle[:, :2] / PLACE_M, depth[:, None]], 1).round()[moment]
+    _, place = np.unique(np.concatenate([who[:, None], cell], 1), axis=0, return_inverse=True)
+    number: np.ndarray = place.ravel()
+    return number
 
 
 def _plane(
-    points: np.ndarray, rest: float, who: np.ndarray, alike: np.ndarray, upright: np.ndarray
+    points: np.ndarray, rest: float, who: np.ndarray, place: np.ndarray, upright: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
     """Normal (3,), distances (P,) of people's planes, noise as a share of them, covariance (2, 2).
 
@@ -130,6 +171,8 @@ def _plane(
     """
     normal, people = upright, int(who.max()) + 1
     row = np.arange(len(points))
+    owner = np.zeros(int(place.max()) + 1, int)  # (Q,) whose place it is
+    owner[place] = who
     distance = _median_of(-(points @ normal), who, people)
     if distance.min() <= 0:
         raise CannotCalibrate("people's feet are above the camera; is the picture upside-down?")
@@ -144,18 +187,22 @@ def _plane(
         shared = SHARED_M / float(np.median(distance))
         own = max(MIN_NOISE_M / SHARED_M * shared, 1.4826 * float(np.median(np.abs(off))))
         noise = math.hypot(shared, own)
-        # rows at one place share one error, and have each its own
-        trust = 1 / (1 + (off / (2.5 * noise)) ** 2) ** 2 / (alike * shared**2 + own**2)
-        total = np.bincount(who, trust, people)
-        mean_off = np.bincount(who, trust * off, people) / total
         basis = _across(normal)
         slope = -(used @ basis) / below[:, None]  # (N, 2) of log(-n . p) by the tilt
-        middle = np.stack(
-            [np.bincount(who, trust * slope[:, a], people) / total for a in (0, 1)], 1
-        )
-        slope = slope - middle[who]  # the distances of the people are free
-        precision = np.einsum("n,na,nb->ab", trust, slope, slope)
-        pull = np.einsum("n,na,n->a", trust, slope, off - mean_off[who])
+        # One value for each place: between the feet of one place lies an error of the pose, not a
+        # slope of the floor.
+        trust = 1 / (1 + (off / (2.5 * noise)) ** 2) ** 2
+        sums = np.bincount(place, trust)
+        both = np.column_stack([off, slope])
+        mean = np.stack([np.bincount(place, trust * part) for part in both.T], 1) / sums[:, None]
+        weight = 1 / (shared**2 + own**2 / np.maximum(sums, 1e-3))  # (Q,)
+        total = np.bincount(owner, weight, people)
+        centre = np.stack([np.bincount(owner, weight * part, people) for part in mean.T], 1)
+        centre = centre / total[:, None]  # (P, 3)
+        free = mean - centre[owner]  # the distances of the people are free
+        mean_off, middle = centre[:, 0], centre[:, 1:]
+        precision = np.einsum("q,qa,qb->ab", weight, free[:, 1:], free[:, 1:])
+        pull = np.einsum("q,qa,q->a", weight, free[:, 1:], free[:, 0])
         precision = precision + np.eye(2) / LEAN_SD_RAD**2
         pull = pull + basis.T @ (normal - upright) / LEAN_SD_RAD**2
         covariance = np.linalg.inv(precision)

@@ -69,9 +69,7 @@ def poses(board: Board, count: int, *, seed=0, tilt=0.6) -> list[np.ndarray]:
         border = np.array([(-1.5, -1.5), (1.5, -1.5), (-1.5, 1.5), (1.5, 1.5)]) * board.square_m
         corners = board.corners_m
         outer = corners[[0, board.grid[0] - 1, -board.grid[0], -1], :2] + border
-        seen = CAMERA.project(
-            np.column_stack([outer, np.zeros(4)]) @ pose[:, :3].T + pose[:, 3]
-        )
+        seen = CAMERA.project(np.column_stack([outer, np.zeros(4)]) @ pose[:, :3].T + pose[:, 3])
         if (seen > 2).all() and (seen < (CAMERA.width_px - 3, CAMERA.height_px - 3)).all():
             out.append(pose)
     return out

@@ -53,7 +53,9 @@ def walker(rng: np.random.Generator, seconds: float, *, stature=1.7, start=None,
         heel = 0.06 * np.clip((part - 0.4) / 0.1, 0, 1) * (part < 0.5)
         place = start + moved[:, None] * along + sign * 0.1 * side
         ankles[:, foot] = place + np.stack([0 * lift, 0.0424 * stature + lift + heel, 0 * lift], 1)
-        toes[:, foot] = place + 0.19 * along + np.stack([0 * lift, 0.0089 * stature + lift, 0 * lift], 1)
+        toes[:, foot] = (
+            place + 0.19 * along + np.stack([0 * lift, 0.0089 * stature + lift, 0 * lift], 1)
+        )
     middle = start + (speed * time_s)[:, None] * along
     sway = 0.02 * np.sin(2 * np.pi * time_s / (2 * STEP_S))[:, None] * side
     bob = 0.015 * np.cos(2 * np.pi * time_s / STEP_S)
@@ -68,14 +70,13 @@ def feet_of_walkers(
     """What a tracker that takes everybody for 1.70 m tall would say of their feet."""
     parts = []
     for number, stature in enumerate(statures):
-        _, ankles, toes, necks, _ = walker(rng, seconds, stature=stature)
+        time_s, ankles, toes, necks, _ = walker(rng, seconds, stature=stature)
         points = to_camera(np.concatenate([ankles, toes, necks[:, None]], 1), floor)
         wrong = 1.7 / stature * (1 + rng.normal(0, depth, (len(points), 1, 1)))
         points = points * wrong + rng.normal(0, noise_m, points.shape)
-        parts.append((np.full(len(points), number), points))
-    who = np.concatenate([w for w, _ in parts])
-    points = np.concatenate([p for _, p in parts])
-    return Feet(who, points[:, :2], points[:, 2:4], points[:, 4])
+        parts.append((np.full(len(points), number), points, time_s))
+    who, points, time_s = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Feet(time_s, who, points[:, :2], points[:, 2:4], points[:, 4])
 
 
 __all__ = ["FOOT", "feet_of_walkers", "floor_camera", "to_camera", "walker"]

@@ -119,7 +119,9 @@ def test_a_printed_board_has_true_size_and_is_found(board: Board, tmp_path) -> N
     from PIL import Image
 
     width_m, height_m = save_board(tmp_path / "board.png", board)
-    columns, rows = (n + (1 if board.kind == "chessboard" else 0) for n in (board.columns, board.rows))
+    columns, rows = (
+        n + (1 if board.kind == "chessboard" else 0) for n in (board.columns, board.rows)
+    )
     assert width_m == pytest.approx((columns + 2) * board.square_m)
     assert height_m == pytest.approx((rows + 2) * board.square_m)
     with Image.open(tmp_path / "board.png") as picture:

@@ -18,6 +18,9 @@ from xnect.calib.feet import floor_from_feet
 from xnect.calib.floor import Floor, floor_of, floor_of_marks
 
 
+FIELDS = ("time_s", "person", "ankles_m", "toes_m", "necks_m")
+
+
 def degrees_between(a: Floor, b: Floor) -> float:
     return math.degrees(math.acos(min(1.0, float(np.dot(a.normal, b.normal)))))
 
@@ -86,7 +89,8 @@ def test_three_marks_are_enough_or_said_to_be_ambiguous() -> None:
 
 
 @pytest.mark.parametrize(
-    ("places", "word"), [(PLACES[:2], "at least 3"), (np.array([(0, 3), (0, 4), (0, 5), (0, 6.0)]), "on a line")]
+    ("places", "word"),
+    [(PLACES[:2], "at least 3"), (np.array([(0, 3), (0, 4), (0, 5), (0, 6.0)]), "on a line")],
 )
 def test_marks_that_give_no_floor_are_refused(places: np.ndarray, word: str) -> None:
     camera = floor_camera()
@@ -163,10 +167,10 @@ def test_errors_of_depth_do_not_bend_the_floor_towards_the_camera() -> None:
 def test_the_order_of_rows_and_rows_without_numbers_do_not_matter() -> None:
     feet = feet_of_walkers(np.random.default_rng(0), floor_camera().floor)
     order = np.random.default_rng(1).permutation(len(feet.person))
-    mixed = type(feet)(*(getattr(feet, f)[order] for f in ("person", "ankles_m", "toes_m", "necks_m")))
+    mixed = type(feet)(*(getattr(feet, f)[order] for f in FIELDS))
     lost = np.full((3, 2, 3), np.nan)
     more = type(feet)(
-        np.append(mixed.person, (7, 8, 9)), np.concatenate([mixed.ankles_m, lost]),
+        np.append(mixed.time_s, (1, 2, 3)), np.append(mixed.person, (7, 8, 9)), np.concatenate([mixed.ankles_m, lost]),
         np.concatenate([mixed.toes_m, lost]), np.concatenate([mixed.necks_m, lost[:, 0]]),
     )  # fmt: skip
     assert np.allclose(
@@ -185,9 +189,9 @@ def test_a_taller_stature_makes_the_camera_higher_in_proportion() -> None:
 
 def test_too_few_feet_are_refused() -> None:
     feet = feet_of_walkers(np.random.default_rng(0), floor_camera().floor)
-    few = type(feet)(*(getattr(feet, f)[:9] for f in ("person", "ankles_m", "toes_m", "necks_m")))
+    few = type(feet)(*(getattr(feet, f)[:9] for f in FIELDS))
     with pytest.raises(CannotCalibrate, match="9 person-frames"):
         floor_from_feet(few)
-    turned = type(feet)(feet.person, -feet.ankles_m, -feet.toes_m, -feet.necks_m)
+    turned = type(feet)(feet.time_s, feet.person, -feet.ankles_m, -feet.toes_m, -feet.necks_m)
     with pytest.raises(CannotCalibrate, match="upside-down"):
         floor_from_feet(replace(turned, necks_m=turned.ankles_m[:, 0] + (0, -1.5, 0)))

@@ -94,7 +94,9 @@ def test_too_few_views_are_refused() -> None:
 
 def test_a_board_that_is_never_tilted_is_refused() -> None:
     flat = [
-        exact_view(CHESS, camera_from_board((0, 0, 0.1 * i), (0.02 * i - 0.08, 0, 0.4), CHESS), seed=i)
+        exact_view(
+            CHESS, camera_from_board((0, 0, 0.1 * i), (0.02 * i - 0.08, 0, 0.4), CHESS), seed=i
+        )
         for i in range(9)
     ]
     with pytest.raises(CannotCalibrate, match="same angle"):

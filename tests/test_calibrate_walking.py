@@ -23,7 +23,9 @@ def walkers(camera, *, statures=(1.75, 1.65, 1.8, 1.7), seconds=8.0, noise_px=2.
         time_s, ankles, _, _, crowns = walker(rng, seconds, stature=stature, **ends)
         ankles = ankles.mean(1)
         both = np.stack([crowns, ankles], 1)
-        seen = camera.project(to_camera(both, camera.floor)) + rng.normal(0, noise_px, (len(both), 2, 2))
+        seen = camera.project(to_camera(both, camera.floor)) + rng.normal(
+            0, noise_px, (len(both), 2, 2)
+        )
         parts.append((time_s, np.full(len(seen), number), seen[:, 0], seen[:, 1]))
     return Walkers(*(np.concatenate(c) for c in zip(*parts, strict=True)), top=1.0, foot=0.06)
 
@@ -65,7 +67,9 @@ def test_some_heads_at_wrong_places_do_not_matter() -> None:
     seen = walkers(camera)
     top = seen.top_px.copy()
     top[::9] += 60
-    found = camera_from_walking(Walkers(seen.time_s, seen.person, top, seen.foot_px, 1.0, 0.06), **SIZE)
+    found = camera_from_walking(
+        Walkers(seen.time_s, seen.person, top, seen.foot_px, 1.0, 0.06), **SIZE
+    )
     assert found.camera.fx_px == pytest.approx(1000, rel=0.12)
 
 
