@@ -40,7 +40,7 @@ def test_variants_have_the_published_number_of_parameters(name, count, entries):
 
 def test_features_have_the_shapes_of_the_model_card():
     with torch.device("meta"):
-        maps = Features(MODELS["resnest101e"]())(torch.empty(1, 3, 256, 256))
+        maps = Features(MODELS["resnest101e"]()).eval()(torch.empty(1, 3, 256, 256))
     assert shapes(maps) == [
         (128, 128, 128), (256, 64, 64), (512, 32, 32), (1024, 16, 16), (2048, 8, 8)
     ]  # fmt: skip
