@@ -34,7 +34,7 @@ _FIRST_BALL = 6
 _FIRST_HINGE = _FIRST_BALL + 3 * len(RIG.balls)
 _BALLS = slice(_FIRST_BALL, _FIRST_HINGE)
 _BLOCK = 3 + np.arange(3 * (1 + len(RIG.balls))).reshape(-1, 3)  # freedoms of the root, the balls
-_HINGE = _FIRST_HINGE + np.arange(len(RIG.hinges))
+_OF_TURN = np.concatenate([np.repeat(np.arange(7), 3), np.arange(7, 13)])  # joint of each freedom
 _HINGE_ANGLES = slice(3 * len(RIG.balls), None)
 
 
@@ -92,7 +92,7 @@ def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
         cost = cost + feet.cost
     gradient, hessian = normal_equations(posed, world, relative)
     gradient[:, :3] += place.slope
-    hessian[:, (0, 1, 2), (0, 1, 2)] += place.curvature
+    _diagonal(hessian)[:, :3] += place.curvature
     _add_angles(gradient, hessian, bounds, prior, d_balls)
     _add_turns(gradient, hessian, motion)
     return _bounded(pose, Quadratic(cost, gradient, hessian))
@@ -114,15 +114,19 @@ def _add_angles(
     stiff = curvature[:, : d_balls.shape[1]].reshape(len(slope), -1, 3, 1)
     gradient[:, _BALLS] += (turned @ balls).reshape(len(slope), -1)
     hessian[:, _BLOCK[1:, :, None], _BLOCK[1:, None]] += turned @ (stiff * by_ball)
-    gradient[:, _HINGE] += slope[:, _HINGE_ANGLES]
-    hessian[:, _HINGE, _HINGE] += curvature[:, _HINGE_ANGLES]
+    gradient[:, _FIRST_HINGE:] += slope[:, _HINGE_ANGLES]
+    _diagonal(hessian)[:, _FIRST_HINGE:] += curvature[:, _HINGE_ANGLES]
 
 
 def _add_turns(gradient: np.ndarray, hessian: np.ndarray, term: TurnTerm) -> None:
     gradient[:, 3:_FIRST_HINGE] += term.ball_slope.reshape(len(gradient), -1)
-    hessian[:, _BLOCK[:, :, None], _BLOCK[:, None]] += term.ball_curvature
-    gradient[:, _HINGE] += term.hinge_slope
-    hessian[:, _HINGE, _HINGE] += term.hinge_curvature
+    gradient[:, _FIRST_HINGE:] += term.hinge_slope
+    _diagonal(hessian)[:, 3:] += term.curvature[:, _OF_TURN]
+
+
+def _diagonal(matrix: np.ndarray) -> np.ndarray:
+    """(P, D, D) -> (P, D), a view."""
+    return matrix.reshape(len(matrix), -1)[:, :: matrix.shape[-1] + 1]
 
 
 def _bounded(pose: Pose, here: Quadratic) -> Quadratic:
@@ -136,6 +140,5 @@ def _bounded(pose: Pose, here: Quadratic) -> Quadratic:
     free = np.ones_like(here.gradient)
     free[:, -count:] = ~stuck
     hessian = here.hessian * free[:, :, None] * free[:, None, :]
-    diagonal = np.arange(RIG.freedom)
-    hessian[:, diagonal, diagonal] += 1 - free
+    _diagonal(hessian)[...] += 1 - free
     return Quadratic(here.cost, here.gradient * free, hessian)

@@ -122,7 +122,7 @@ def gather(
     joints = np.where(score[..., None] > 0, joints, _resting(rest))
     joints = joints - joints[:, ROOT, None]
     rays = camera.rays(np.where(seen[..., None] > 0, pixels, 0.0))
-    placed = place(_shown(joints), rays, seen * _PLACING)
+    placed = place(_shown(joints), rays, seen * _PLACING, rounds=2)
 
     use = np.array(
         [t.previous is not None and 0 < time_s - t.previous_time_s <= past.forget_s for t in tracks]

@@ -66,6 +66,7 @@ def _limb(
     upper: np.ndarray, lower: np.ndarray, bone: np.ndarray, axis: np.ndarray, turns_freely: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """(P, 3), (P, 3) directions in the parent's frame -> (P, 3, 3) rotation, (P,) hinge, rad."""
+    upper = np.where((upper**2).sum(-1, keepdims=True) < 0.5, bone, upper)  # of no length: at rest
     least = between(np.broadcast_to(bone, upper.shape), upper)
     usual = np.einsum("pab,b->pa", least, axis)
     plane = cross(upper, lower)

@@ -36,7 +36,7 @@ class FitOptions:
 
     height_m: float = REFERENCE_STATURE_M  # everybody's; sets the metric scale and so the depth
     face: float = 0.3  # weight of a 2D point of the face against one of the body: faces differ
-    iterations: int = 3  # from the expected pose
+    iterations: int = 2  # from the expected pose, which is near
     first_iterations: int = 12  # of new people
     weights: Weights = field(default_factory=Weights)
     past: PastOptions = field(default_factory=PastOptions)
@@ -115,26 +115,30 @@ def _fit_seen(
     )  # fmt: skip
     weight = (options.weights.root, options.weights.root, options.weights.depth)
     seen = replace(seen, root_weight=seen.root_weight * weight + _STAY)
-    pose = seen.pose
     warm, new = np.flatnonzero(seen.warm), np.flatnonzero(~seen.warm)
+    pose = Pose(seen.root_m.copy(), seen.local.copy())
     if len(warm):
-        known = seen.of(warm)
-        whose, believed, begin = further_starts(known, options.starts)
-        begin = Pose(*(np.concatenate(a) for a in zip(known.pose, begin, strict=True)))
-        whose = np.concatenate([np.arange(len(warm)), whose])
-        found = _lowest(joined([known, believed]), whose, begin, options, options.iterations)
-        for mine, theirs in zip(pose, found, strict=True):
-            mine[warm] = theirs
+        known = seen if len(warm) == len(tracks) else seen.of(warm)
+        _put(pose, warm, _followed(known, options))
     if len(new):
-        whose, believed, begin = first_starts(seen.of(new))
-        found = _lowest(believed, whose, begin, options, options.first_iterations)
-        for mine, theirs in zip(pose, found, strict=True):
-            mine[new] = theirs
+        begin = first_starts(seen if len(new) == len(tracks) else seen.of(new))
+        _put(pose, new, _lowest(*begin, options, options.first_iterations))
     return _people(tracks, pose, seen.rest_m)
 
 
+def _followed(known: Evidence, options: FitOptions) -> Pose:
+    """Poses of people with a past: from the expected one, and others where that is doubtful."""
+    whose, believed, begin = np.arange(len(known.size)), known, known.pose
+    further = further_starts(known, options.starts)
+    if further is not None:
+        whose = np.concatenate([whose, further[0]])
+        believed = joined([known, further[1]])
+        begin = Pose(*(np.concatenate(a) for a in zip(begin, further[2], strict=True)))
+    return _lowest(whose, believed, begin, options, options.iterations)
+
+
 def _lowest(
-    seen: Evidence, whose: np.ndarray, begin: Pose, options: FitOptions, iterations: int
+    whose: np.ndarray, seen: Evidence, begin: Pose, options: FitOptions, iterations: int
 ) -> Pose:
     """The best pose of each person from the starts `whose` (C,), each person's own start first."""
 
@@ -144,14 +148,22 @@ def _lowest(
     start = with_hinges(begin, hinge_angles(begin))
     pose, cost = minimise(model, moved, chosen, start, iterations=iterations)
     people = int(whose.max()) + 1
+    if people == len(whose):
+        return pose
     taken = best(whose, cost, people, options.starts.margin)
     return Pose(*(a[taken] for a in pose))
+
+
+def _put(pose: Pose, which: np.ndarray, found: Pose) -> None:
+    for mine, theirs in zip(pose, found, strict=True):
+        mine[which] = theirs
 
 
 def _people(tracks: Sequence[Track], pose: Pose, rest_m: np.ndarray) -> list[Person]:
     joints = forward(pose, rest_m).points_m[:, :JOINTS]
     quats = quat_from_matrix(pose.local)
-    last = [t.previous.rotations_quat_wxyz if t.previous else q for t, q in zip(tracks, quats)]
+    past = [t.previous for t in tracks]
+    last = [p.rotations_quat_wxyz if p else q for p, q in zip(past, quats, strict=True)]
     same = (quats * np.array(last)).sum(-1, keepdims=True) >= 0
     quats = np.where(
         same, quats, -quats

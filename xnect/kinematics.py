@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xnect.rig import JOINTS, RIG
-from xnect.rotations import cross, cross_matrix, length, matrix_from_rotvec, quat_from_matrix, unit
+from xnect.rotations import cross, cross_matrix, length, matrix_from_rotvec, unit
 from xnect.skeleton import BODY, J3D, ROOT
 
 _UNIT_OFFSETS = unit(BODY.offsets_m)
@@ -187,11 +187,12 @@ def anatomical(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     safe = np.where(small, 1.0, sine)
     factor = np.where(small, 1.0, angle / safe)
     slope = np.where(small, -1 / 3, -(safe - angle * cosine) / safe**3)  # d factor / d cosine
-    quat = quat_from_matrix(rotation)
-    w, vector = quat[..., :1], quat[..., 1:]
+    # The quaternion times four times its real part: the twist is a ratio of its components.
+    w = 1 + rotation[..., 0, 0] + rotation[..., 1, 1] + rotation[..., 2, 2]
+    w = w[..., None]
+    vector = rotation[..., (2, 0, 1), (1, 2, 0)] - rotation[..., (1, 2, 0), (2, 0, 1)]
     along = (vector * bone).sum(-1, keepdims=True)
     twist = 2 * np.arctan2(along, w)
-    twist -= 2 * np.pi * np.rint(twist / (2 * np.pi))
 
     d_there = rotation @ _ACROSS_BONE.swapaxes(-1, -2)  # d there = R (d x bone)
     d_across = _BONE_CROSS @ d_there

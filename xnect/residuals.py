@@ -21,7 +21,6 @@ import numpy as np
 
 from xnect.kinematics import Pose, Posed
 from xnect.rig import JOINTS, RIG, SOLES_M
-from xnect.rotations import right_jacobian_inverse, rotvec_from_matrix
 from xnect.skeleton import J3D, ROOT
 
 NEAREST_M = 0.1
@@ -67,9 +66,8 @@ class TurnTerm(NamedTuple):
 
     cost: np.ndarray  # (P,)
     ball_slope: np.ndarray  # (P, 7, 3)
-    ball_curvature: np.ndarray  # (P, 7, 3, 3)
     hinge_slope: np.ndarray  # (P, 6)
-    hinge_curvature: np.ndarray  # (P, 6)
+    curvature: np.ndarray  # (P, 13), the same about every axis of a joint
 
 
 class ShiftTerm(NamedTuple):
@@ -190,7 +188,9 @@ def ease(angles: np.ndarray, *, weight: float) -> AngleTerm:
 
 
 def steady(pose: Pose, expected: np.ndarray, weight: np.ndarray, *, soft_rad: float) -> TurnTerm:
-    """Each joint's rotation against the one expected from the last frames, rad x its `INERTIA_M2`.
+    """Each joint's rotation against the one expected from the last frames, by its `INERTIA_M2`.
+
+    The squared residual is 2 - 2 cos(angle), the square of the angle between them when it is small.
 
     Args:
         pose: of the rigs.
@@ -198,20 +198,19 @@ def steady(pose: Pose, expected: np.ndarray, weight: np.ndarray, *, soft_rad: fl
         weight: (P,).
         soft_rad: where a rotation begins to count as a sudden one.
     """
-    free = len(_TURNING)
-    change = rotvec_from_matrix(expected.swapaxes(-1, -2) @ pose.local[:, _MOVING])
-    loss, trust = cauchy((change**2).sum(-1), soft_rad)
+    change = expected.swapaxes(-1, -2) @ pose.local[:, _MOVING]
+    square = 3 - change[..., 0, 0] - change[..., 1, 1] - change[..., 2, 2]
+    loss, trust = cauchy(np.maximum(square, 0), soft_rad)
     each = weight[:, None] * INERTIA_M2
     pull = each * trust
-    slope = right_jacobian_inverse(change[:, :free])  # derivative of `change` by the freedoms
-    weighted = (pull[:, :free, None, None] * slope).swapaxes(-1, -2)
-    angle = (change[:, free:] * RIG.hinge_axes).sum(-1)
+    sine = 0.5 * (change[..., (2, 0, 1), (1, 2, 0)] - change[..., (1, 2, 0), (2, 0, 1)])
+    slope = pull[..., None] * sine
+    free = len(_TURNING)
     return TurnTerm(
         0.5 * (each * loss).sum(-1),
-        (weighted @ change[:, :free, :, None])[..., 0],
-        weighted @ slope,
-        pull[:, free:] * angle,
-        pull[:, free:],
+        slope[:, :free],
+        (slope[:, free:] * RIG.hinge_axes).sum(-1),
+        pull,
     )
 
 

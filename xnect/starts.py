@@ -45,20 +45,35 @@ def _limbs(parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
 _SWAPS = (_limbs(("shoulder", "elbow", "wrist", "hand")), _limbs(("hip", "knee", "ankle", "foot")))
 
 
-def off_m(pose: Pose, seen: Evidence) -> np.ndarray:
-    """(P,) m: mean distance of the joints from the lifted ones, by weight."""
-    points = forward(pose, seen.rest_m).points_m[:, :JOINTS]
-    off = np.linalg.norm(points - points[:, ROOT, None] - seen.target_m, axis=-1)
+def off_m(points_m: np.ndarray, seen: Evidence) -> np.ndarray:
+    """(P, N, 3) -> (P,) m: mean distance of the joints from the lifted ones, by weight."""
+    joints = points_m[:, :JOINTS]
+    off = np.sqrt(((joints - joints[:, ROOT, None] - seen.target_m) ** 2).sum(-1))
     return (off * seen.target_weight).sum(1) / np.maximum(seen.target_weight.sum(1), 1e-9)
 
 
-def further_starts(seen: Evidence, options: StartOptions) -> tuple[np.ndarray, Evidence, Pose]:
-    """Starts beside the expected pose: whose they are (C,), what they believe, where they begin."""
-    parts = [_fresh(seen, options), *(_swapped(seen, swap, options) for swap in _SWAPS)]
-    whose = np.concatenate([p[0] for p in parts])[: options.most]
-    pose = Pose(*(np.concatenate(a)[: options.most] for a in zip(*(p[2] for p in parts))))
-    believed = [p[1] for p in parts]
-    return whose, joined(believed).of(np.arange(len(whose))), pose
+def further_starts(
+    seen: Evidence, options: StartOptions
+) -> tuple[np.ndarray, Evidence, Pose] | None:
+    """Starts beside the expected pose: whose they are (C,), what they believe, where they begin.
+
+    None where the expected pose needs no other beside it, as in most frames.
+    """
+    points = forward(seen.pose, seen.rest_m).points_m
+    found = [
+        part
+        for part in (
+            _fresh(seen, points, options),
+            *(_swapped(seen, points, swap, options) for swap in _SWAPS),
+        )
+        if part is not None
+    ]
+    if not found or not options.most:
+        return None
+    whose = np.concatenate([p[0] for p in found])[: options.most]
+    begin = zip(*(p[2] for p in found), strict=True)
+    pose = Pose(*(np.concatenate(a)[: options.most] for a in begin))
+    return whose, joined([p[1] for p in found]).of(np.arange(len(whose))), pose
 
 
 def first_starts(seen: Evidence) -> tuple[np.ndarray, Evidence, Pose]:
@@ -96,37 +111,46 @@ def joined(parts: list[Evidence]) -> Evidence:
     return replace(first, **arrays)
 
 
-def _fresh(seen: Evidence, options: StartOptions) -> tuple[np.ndarray, Evidence, Pose]:
-    """A start from the lifted joints alone, and its mirror image, where the past fits badly."""
-    off = off_m(seen.pose, seen)
-    which = np.flatnonzero(seen.warm & (off > options.doubt_m))
+def _fresh(
+    seen: Evidence, points_m: np.ndarray, options: StartOptions
+) -> tuple[np.ndarray, Evidence, Pose] | None:
+    """A start from the lifted joints alone, where the expected points fit badly to them."""
+    off = off_m(points_m, seen)
+    which = np.flatnonzero(off > options.doubt_m)
+    if not len(which):
+        return None
     some = seen.of(which)
-    if len(which):
-        fresh = first_pose(some.target_m)
-        nearer = off_m(Pose(some.root_m, fresh.local), some) < options.gain * off[which]
-        some, which = some.of(nearer), which[nearer]
-        return which, some, Pose(some.root_m, fresh.local[nearer])
-    return which, some, some.pose
+    fresh = Pose(some.root_m, first_pose(some.target_m).local)
+    nearer = off_m(forward(fresh, some.rest_m).points_m, some) < options.gain * off[which]
+    if not nearer.any():
+        return None
+    return which[nearer], some.of(np.flatnonzero(nearer)), Pose(*(a[nearer] for a in fresh))
 
 
 def _swapped(
-    seen: Evidence, swap: tuple[np.ndarray, np.ndarray], options: StartOptions
-) -> tuple[np.ndarray, Evidence, Pose]:
-    """The expected pose with left and right of a pair of limbs exchanged in what is seen."""
-    points = forward(seen.pose, seen.rest_m).points_m[:, RIG.seen]
+    seen: Evidence,
+    points_m: np.ndarray,
+    swap: tuple[np.ndarray, np.ndarray],
+    options: StartOptions,
+) -> tuple[np.ndarray, Evidence, Pose] | None:
+    """The expected pose, with left and right of a pair of limbs exchanged in what is seen."""
+    limbs = np.flatnonzero(swap[0] != np.arange(len(swap[0])))
+    points = points_m[:, RIG.seen[limbs]]
     there = points[..., :2] / np.maximum(points[..., 2:], 0.1)
-    limbs = swap[0] != np.arange(len(swap[0]))
-    other = _with(seen, swap)
 
-    def far_m(believed: Evidence) -> np.ndarray:
-        weight = believed.ray_weight * limbs
-        off = np.linalg.norm(there - believed.rays, axis=-1) * believed.depth_m[:, None]
+    def far_m(joints: np.ndarray) -> np.ndarray:
+        weight = seen.ray_weight[:, joints]
+        off = np.sqrt(((there - seen.rays[:, joints]) ** 2).sum(-1)) * seen.depth_m[:, None]
         return (off * weight).sum(1) / np.maximum(weight.sum(1), 1e-9)
 
-    plain = far_m(seen)
-    helps = (plain > options.swapped_m) & (far_m(other) < options.swapped_gain * plain)
-    which = np.flatnonzero(seen.warm & helps)
-    some = other.of(which)
+    plain = far_m(limbs)
+    if not (plain > options.swapped_m).any():
+        return None
+    helps = (plain > options.swapped_m) & (far_m(swap[0][limbs]) < options.swapped_gain * plain)
+    which = np.flatnonzero(helps)
+    if not len(which):
+        return None
+    some = _with(seen.of(which), swap)
     return which, some, some.pose
 
 
