@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from xnect.backbones import PretrainedConfig
 
 TOP = 5
+SYNSETS = {synset: number for number, synset in enumerate(imagenet_synsets())}
+"""Name -> class."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,21 @@ def find_samples(folder: Path, labels: Path | None = None) -> list[Sample]:
     if not folder.is_dir():
         raise CannotOpenSource(f"there is no folder {folder}")
     samples = _by_folder(folder) if labels is None else _by_csv(folder, labels)
-    if not samples:
-        raise CannotOpenSource(
-            f"there is no picture in the class folders of {folder}; expected are folders like "
-            "n01440764 or 0, 1, 2, or a file for --labels"
-        )
-    return samples
+    if samples:
+        return samples
+    if labels is not None:
+        raise CannotOpenSource(f"{folder} holds none of the pictures that {labels} names")
+    raise CannotOpenSource(
+        f"there is no picture in the class folders of {folder}; expected are folders like "
+        "n01440764 or 0, 1, 2, or a file for --labels"
+    )
 
 
 def class_number(word: str) -> int | None:
     """0 to 999 of a synset or of a number; None for anything else."""
-    numbers = {synset: number for number, synset in enumerate(imagenet_synsets())}
-    if word in numbers:
-        return numbers[word]
-    return int(word) if word.isascii() and word.isdigit() and int(word) < len(numbers) else None
+    if word in SYNSETS:
+        return SYNSETS[word]
+    return int(word) if word.isascii() and word.isdigit() and int(word) < len(SYNSETS) else None
 
 
 def _by_folder(folder: Path) -> list[Sample]:
@@ -93,12 +96,13 @@ def _by_folder(folder: Path) -> list[Sample]:
 
 
 def _by_csv(folder: Path, labels: Path) -> list[Sample]:
-    inside = sorted(p for p in folder.rglob("*") if is_picture(p))
-    relative = [p.relative_to(folder).as_posix() for p in inside]
-    by_name: dict[str, str] = {}
-    for file in relative:  # a whole path counts more than a bare name
-        for name in (Path(file).stem, Path(file).name, str(Path(file).with_suffix("")), file):
-            by_name[name] = file
+    inside = [p.relative_to(folder) for p in folder.rglob("*") if is_picture(p)]
+    relative = sorted(path.as_posix() for path in inside)
+    by_name: dict[str, set[str]] = {}
+    for path in inside:
+        for name in {path.stem, path.name, path.with_suffix("").as_posix(), path.as_posix()}:
+            by_name.setdefault(name, set()).add(path.as_posix())
+    by_name.update((file, {file}) for file in relative)  # a whole path means that file alone
     try:
         rows = list(csv.reader(labels.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -114,8 +118,13 @@ def _by_csv(folder: Path, labels: Path) -> list[Sample]:
                 f"line {number} of {labels} names no class; expected file,class with a synset "
                 f"such as n01440764 or a number from 0 to 999, got {','.join(row)!r}"
             )
-        if file := by_name.get(row[0].strip().removeprefix("./")):
-            found[file] = label
+        files = by_name.get(row[0].strip().removeprefix("./"), set())
+        if len(files) > 1:
+            raise BadInput(
+                f"line {number} of {labels} can mean {' or '.join(sorted(files)[:2])}; write the "
+                f"path below {folder}"
+            )
+        found.update(dict.fromkeys(files, label))
     return [Sample(file, found[file]) for file in relative if file in found]
 
 

@@ -16,8 +16,7 @@ def listing() -> str:
         bundled = "" if bundled_weights(name).is_file() else ", no bundled weights"
         default = ", default" if name == DEFAULT_PRESET else ""
         lines.append(f"  {name}  {width}x{height}{default}{bundled}")
-    lines += ["backbones, with the weights that are published on huggingface.co/timm:"]
-    lines += backbone_lines()
+    lines += ["backbones:", *backbone_lines()]
     files = sorted(WEIGHTS.glob("*.safetensors"))
     lines.append(f"weights in {WEIGHTS}:")
     lines += [f"  {path.name}  {path.stat().st_size / 1e6:.1f} MB" for path in files] or ["  none"]
@@ -28,7 +27,7 @@ def backbone_lines() -> list[str]:
     """A table: name and tag, input, top-1 on ImageNet where known, licence of the weights."""
     from xnect.backbones import PRETRAINED, list_backbones
 
-    rows: list[Sequence[str]] = [("name", "input", "top-1 %", "licence of the weights")]
+    rows: list[Sequence[str]] = [("name", "input", "top-1 %", "weights on huggingface.co/timm")]
     for name in list_backbones():
         published = [config for config in PRETRAINED.values() if config.architecture == name]
         for config in published:
@@ -36,7 +35,7 @@ def backbone_lines() -> list[str]:
             top1 = "" if config.top1 is None else f"{config.top1:.2f}"
             rows.append((config.name, f"{width}x{height}", top1, config.licence))
         if not published:
-            rows.append((name, "any", "", "no published weights"))
+            rows.append((name, "", "", "none"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
         f"  {row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}"

@@ -45,8 +45,8 @@ def find_pictures(words: Sequence[str]) -> list[Path]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether it is a file with a picture's ending."""
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    """Whether it is a file with a picture's ending, and not a hidden one."""
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
 
 
 def open_picture(path: Path, *, upright: bool) -> Image:

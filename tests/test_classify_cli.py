@@ -459,9 +459,11 @@ def test_classes_by_synset_by_number_and_by_csv(tmp_path: Path) -> None:
         "ImageId,PredictionString\nb,n01443537 1 2 3 4 n01443537 5 6 7 8\nc.png,999\n"
     )
     found = evaluate_imagenet.find_samples(tmp_path / "synsets", labels)
-    assert [(s.file, s.label) for s in found] == [
-        ("n01443537/b.JPEG", 1), ("n01443537/deep/c.png", 999)
-    ]  # fmt: skip
+    both = [("n01443537/b.JPEG", 1), ("n01443537/deep/c.png", 999)]
+    assert [(s.file, s.label) for s in found] == both
+    picture(tmp_path / "synsets" / "c.png")  # its path is its name
+    found = evaluate_imagenet.find_samples(tmp_path / "synsets", labels)
+    assert [(s.file, s.label) for s in found] == [("c.png", 999), both[0]]
 
 
 def test_folders_and_lines_that_name_no_class_are_refused(tmp_path: Path) -> None:
@@ -476,6 +478,16 @@ def test_folders_and_lines_that_name_no_class_are_refused(tmp_path: Path) -> Non
     (tmp_path / "labels.csv").write_text("a.png,1\nb.png,1000\n")
     with pytest.raises(BadInput, match=r"line 2 of .* got 'b.png,1000'"):
         find(tmp_path, tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text("b.png,1\n")
+    with pytest.raises(CannotOpenSource, match="none of the pictures that"):
+        find(tmp_path, tmp_path / "labels.csv")
+    picture(tmp_path / "cats" / "a.png")
+    (tmp_path / "labels.csv").write_text("a.png,1\n")
+    with pytest.raises(BadInput, match=r"line 1 of .* can mean cats/a.png or dogs/a.png"):
+        find(tmp_path, tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text("cats/a.png,1\ndogs/a,2\n")
+    found = [(s.file, s.label) for s in find(tmp_path, tmp_path / "labels.csv")]
+    assert found == [("cats/a.png", 1), ("dogs/a.png", 2)]
 
 
 # --- help and list
