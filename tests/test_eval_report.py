@@ -201,6 +201,18 @@ def test_the_coco_command_writes_a_report_with_pictures(tmp_path, monkeypatch, c
     assert json.loads((report / "report.json").read_text())["ap"] == 0
 
 
+def test_the_pose2sim_command_gives_a_row_for_each_camera(tmp_path, monkeypatch, capsys):
+    from xnect.eval import pose2sim
+
+    rows = {"cam01": pose2sim.Pose2simRow(0.77, 132.0, 180.0, 0.61)}
+    rows["all"] = pose2sim.Pose2simRow(0.0, math.nan, math.nan, math.nan)
+    monkeypatch.setattr(pose2sim, "pose2sim_report", lambda tested, root: rows)
+    assert main(["pose2sim", str(tmp_path), "--json", str(tmp_path / "out.json")]) == 0
+    assert "| cam01 | 77 | 132 | 180 | 61 |" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert (figures["cam01"]["pa_mpjpe_mm"], figures["all"]["pa_mpjpe_mm"]) == (132.0, None)
+
+
 def test_every_command_has_help(capsys):
     for name in ("coco", "lspet", "pose2sim", "clip", "synth-clip", "mupots", "mpi3dhp"):
         with pytest.raises(SystemExit) as stop:

@@ -188,6 +188,16 @@ def test_who_cannot_be_seen_is_neither_missed_nor_found():
     assert (gone.identities.true_people, gone.identities.false_positives) == (FRAMES, FRAMES)
 
 
+def test_a_person_of_whom_nothing_was_seen_is_paired_by_where_the_skeleton_projects():
+    results, truth = clip()
+
+    def unseen(frame, p):
+        return dataclasses.replace(p, joints2d_score=p.joints2d_score * (frame != 5))
+
+    seen = evaluate_synth_clip(changed(results, unseen), truth).identities
+    assert (seen.misses, seen.false_positives, seen.pairs) == (0, 0, 2 * FRAMES)
+
+
 def test_missing_and_invented_people_are_counted():
     results, truth = clip()
     ghost = person(9, 3.0, 6.0, CAMERA)

@@ -1,8 +1,9 @@
 """A recording of a rendered clip against its ground truth: poses, places, identities, motion.
 
 In each frame found people are paired with true ones (`identities`: CLEAR MOT), by their 2D joints
-or by the distance of their pelvises.  In 2D a person at the wrong depth is still that person, so
-the error of the place is measured and not cut off by the gate; that is the default.
+(unseen ones where the skeleton projects) or by the distance of their pelvises.  In 2D a person at
+the wrong depth is still that person, so the error of the place is measured and not cut off by the
+gate; that is the default.
 
 A true person of whom the picture shows fewer than `SEEN_AT_LEAST` body joints counts neither as
 missed nor as found: whoever is paired with them is left out of that frame as well.
@@ -37,6 +38,7 @@ from xnect.eval.identities import (
     root_distances,
 )
 from xnect.eval.metrics import PoseFigures, accelerations, pose_figures, root_relative
+from xnect.eval.predictions import people2d
 from xnect.eval.tables import rows_of_table
 from xnect.skeleton import BODY, J3D, JOINTS2D, JOINTS3D, ROOT, SEEN_AS
 from xnect.types import Person, Result
@@ -241,11 +243,10 @@ def _distances(result: Result, truth: Truth, match_by: str, gate: float) -> Fram
         roots = np.array([p.root_m for p in result.people]).reshape(-1, 3)
         true = truth.joints3d_m[result.index, there, ROOT]
         return FrameDistances(there, ids, root_distances(true, roots, gate_m=gate))
-    pixels = np.array([p.joints2d_px for p in result.people]).reshape(-1, 18, 2)
-    score = np.array([p.joints2d_score for p in result.people]).reshape(-1, 18)
+    people = people2d(result)  # with unseen joints where the skeleton projects
     distance = image_distances(
         truth.joints2d_px[result.index, there, :BODY_JOINTS], shown[there],
-        pixels[:, :BODY_JOINTS], score[:, :BODY_JOINTS], gate=gate,
+        people.joints_px[:, :BODY_JOINTS], people.score[:, :BODY_JOINTS], gate=gate,
     )  # fmt: skip
     return FrameDistances(there, ids, distance)
 
