@@ -14,6 +14,7 @@ from xnect.fit import FitOptions
 from xnect.lift import load_lifter
 from xnect.network import PRESETS, Network, build_network
 from xnect.pipeline import Pipeline
+from xnect.track import TrackOptions
 
 DEFAULT_PRESET = "s"
 """The preset with the best bundled weights."""
@@ -104,6 +105,25 @@ def pick_device(name: str) -> str:
     return name
 
 
+def unfiltered() -> tuple[TrackOptions, FitOptions]:
+    """Options without delay, for takes that are smoothed at their end (`smooth_take`).
+
+    The 1-euro filters let everything pass, and the past weighs only so much that the fit stays in
+    the same minimum.
+    """
+    weights = FitOptions().weights
+    loose = replace(
+        weights, steady=_LOOSE * weights.steady, depth=_LOOSE * weights.depth,
+        root=_LOOSE * weights.root,
+    )  # fmt: skip
+    passing = (_PASSING_HZ, 0.0)
+    return TrackOptions(filter_px=passing, filter_m=passing), FitOptions(weights=loose)
+
+
+_PASSING_HZ = 1e6
+_LOOSE = 0.25  # measured by `benchmarks/smoothing.py`
+
+
 def load_pipeline(
     preset: str | None = None,
     *,
@@ -111,6 +131,7 @@ def load_pipeline(
     camera: Camera | None = None,
     weights: str | Path | None = None,
     height_m: float | None = None,
+    live: bool = True,
 ) -> Pipeline:
     """A pipeline that is ready to run.
 
@@ -120,6 +141,7 @@ def load_pipeline(
         camera: Intrinsics; None guesses them from the picture size, marked uncalibrated.
         weights: Stage I weights; None takes the bundled ones.
         height_m: Stature assumed for everybody; distances are proportional to it.
+        live: False does without filters over time, for a take that `smooth_take` finishes.
 
     Raises:
         UnknownName: A preset or device that does not exist.
@@ -143,12 +165,15 @@ def load_pipeline(
         path = Path(weights)
     network = load_network(path, preset)
     made_for = _metadata(path)["preset"]  # `load_network` has checked it
-    options = FitOptions() if height_m is None else replace(FitOptions(), height_m=height_m)
+    track, fit = (TrackOptions(), FitOptions()) if live else unfiltered()
+    if height_m is not None:
+        fit = replace(fit, height_m=height_m)
     return Pipeline(
         network,
         load_lifter(WEIGHTS / "lifter.safetensors"),
         input_hw=PRESETS[made_for].input_hw,
         camera=camera,
         device=pick_device(device),
-        fit=options,
+        track=track,
+        fit=fit,
     )

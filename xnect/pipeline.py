@@ -32,7 +32,7 @@ from xnect.image import as_rgb8
 from xnect.lift import lift
 from xnect.network import Network, channels_last
 from xnect.prepare import image_from_cell, network_hw, normalise, resize
-from xnect.track import Tracker
+from xnect.track import Tracker, TrackOptions
 from xnect.types import Frame, PartialPose, Person, Pose3D, Result
 
 STAGES = ("prepare", "network", "associate", "lift", "track", "fit")
@@ -65,6 +65,7 @@ class Pipeline:
         camera: Intrinsics; None guesses them from each picture's size, marked uncalibrated.
         device: Where the networks run.
         associate: Thresholds of the association.
+        track: Options of the identities, with the filters over time.
         fit: Options of the skeleton fit, with the height prior.
     """
 
@@ -77,13 +78,14 @@ class Pipeline:
         camera: Camera | None = None,
         device: str = "cpu",
         associate: AssociateOptions = AssociateOptions(),
+        track: TrackOptions = TrackOptions(),
         fit: FitOptions = FitOptions(),
     ) -> None:
         self.device = torch.device(device)
         self.network = channels_last(folded(network).to(self.device))
         self.lifter = lifter.eval()  # tiny: stays on the host
         self.input_hw, self.camera = input_hw, camera
-        self.associate_options, self.fit_options = associate, fit
+        self.associate_options, self.track_options, self.fit_options = associate, track, fit
         self.half = self.device.type == "cuda" or fast_bf16(self.device)
 
     def __call__(self, image: np.ndarray) -> Result:
@@ -112,7 +114,7 @@ class Pipeline:
         Raises:
             BadInput: a frame that is no picture, or time that does not increase.
         """
-        tracker = Tracker()
+        tracker = Tracker(self.track_options)
         for number, item in enumerate(frames):
             frame = item if isinstance(item, Frame) else Frame(number, number / fps, item)
             watch = Stopwatch()
