@@ -304,8 +304,6 @@ def _layout(markers: dict[int, np.ndarray], made: Any, board: Board) -> float:
 
 def _why_no_markers(grey: np.ndarray, board: Board, count: int, thorough: bool) -> str:
     """A sentence about a picture in which too few markers of the board are seen."""
-    import cv2
-
     absent = f"no {board.text} with {board.dictionary} is seen; show all of it, flat and evenly lit"
     if not thorough:
         return absent

@@ -176,7 +176,7 @@ def _plane(
     distance = _median_of(-(points @ normal), who, people)
     if distance.min() <= 0:
         raise CannotCalibrate("people's feet are above the camera; is the picture upside-down?")
-    noise, covariance, middle = 0.1, np.eye(2), np.zeros((people, 2))
+    noise, covariance, middle = 0.1, np.eye(2), np.zeros((people, 2), np.float64)
     for _ in range(_ROUNDS):
         used = points[row, (points @ normal).argmin(1)]  # (N, 3) the lower foot
         below = np.maximum(-(used @ normal), 1e-3)
@@ -197,8 +197,8 @@ def _plane(
         mean = np.stack([np.bincount(place, trust * part) for part in both.T], 1) / sums[:, None]
         weight = 1 / (shared**2 + own**2 / np.maximum(sums, 1e-3))  # (Q,)
         total = np.bincount(owner, weight, people)
-        centre = np.stack([np.bincount(owner, weight * part, people) for part in mean.T], 1)
-        centre = centre / total[:, None]  # (P, 3)
+        summed = np.stack([np.bincount(owner, weight * part, people) for part in mean.T], 1)
+        centre = summed / total[:, None]  # (P, 3)
         free = mean - centre[owner]  # the distances of the people are free
         mean_off, middle = centre[:, 0], centre[:, 1:]
         precision = np.einsum("q,qa,qb->ab", weight, free[:, 1:], free[:, 1:])

@@ -31,7 +31,8 @@ def feet_of(recording: Recording, camera: Camera, *, scale: float = 1.0) -> Feet
     joints_m = scale * _seen_by(camera, recording, rows)
     pairs = [[J3D[f"{side}_{part}"] for side in ("left", "right")] for part in ("ankle", "foot")]
     return Feet(
-        recording.time_s[recording.person_frame[rows]], recording.track_id[rows], joints_m[:, pairs[0]], joints_m[:, pairs[1]],
+        recording.time_s[recording.person_frame[rows]], recording.track_id[rows],
+        joints_m[:, pairs[0]], joints_m[:, pairs[1]],
         joints_m[:, J3D["neck"]],
     )  # fmt: skip
 

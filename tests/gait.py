@@ -1,4 +1,4 @@
-"""Walkers for the tests of calibration: necks, ankles and toes, with the rules of a gait and no data.
+"""Walkers for the tests of calibration: necks, ankles and toes by the rules of a gait, no data.
 
 World: x right, y up, z forward, metres; the floor is y = 0.
 """

@@ -107,7 +107,8 @@ def recording_of_walkers(path: Path, camera: Camera, *, known: Camera, seconds=8
             guess = joints.copy()
             guess[:, 2] *= known.fx_px / camera.fx_px
             people.append(Person(
-                pixels, score, guess, np.ones(21), number + 1, 1.0, np.tile((1.0, 0, 0, 0), (21, 1)),
+                pixels, score, guess, np.ones(21), number + 1, 1.0,
+                np.tile((1.0, 0, 0, 0), (21, 1)),
                 guess[J3D["pelvis"]], BODY.lengths_m,
             ))  # fmt: skip
         results.append(Result(frame, float(time_s), (720, 1280), known, tuple(people)))
@@ -150,7 +151,7 @@ def test_a_board_to_print_is_written(tmp_path: Path, capsys) -> None:
 
 
 def test_a_video_gives_views_that_differ(monkeypatch) -> None:
-    """Frames in which the board stands still give one view; detection itself is tested elsewhere."""
+    """Frames in which the board stands still give one view; detection is tested elsewhere."""
     shown = poses(CHESS, 3)
 
     def seen(image: np.ndarray, board, *, name="", thorough=True) -> View:

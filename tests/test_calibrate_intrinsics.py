@@ -105,7 +105,7 @@ def test_a_board_that_is_never_tilted_is_refused() -> None:
 
 def test_pictures_of_several_sizes_are_refused() -> None:
     good = views(6)
-    with pytest.raises(CannotCalibrate, match="640x480.*800x600"):
+    with pytest.raises(CannotCalibrate, match=r"640x480.*800x600"):
         calibrate([*good, replace(good[0], hw=(600, 800))], CHESS)
 
 
