@@ -51,8 +51,8 @@ class Weights:
     limits: float = 10.0  # far stiffer than evidence, yet no wall that stops the search
     ease: float = 1e-4  # decides only what nothing shows
     steady: float = 0.2  # of rotations against constant speed, at 30 frames/s
-    depth: float = 0.3  # of the root's depth against its expected one, at 30 frames/s
-    root: float = 1.0  # of the root across the view, at 30 frames/s
+    depth: float = 1.0  # of the root's depth against its expected one, at 30 frames/s
+    root: float = 3.0  # of the root across the view, at 30 frames/s
     floor: float = 4.0  # of heights and of standing feet, when the floor is known
     soft_3d_m: float = 0.7  # beyond this a lifted joint is an outlier
     soft_2d_m: float = 0.4

@@ -150,6 +150,7 @@ def _lowest(
     people = int(whose.max()) + 1
     if people == len(whose):
         return pose
+    cost = cost + options.starts.give_up_m2 * ~seen.warm
     taken = best(whose, cost, people, options.starts.margin)
     return Pose(*(a[taken] for a in pose))
 

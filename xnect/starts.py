@@ -28,6 +28,7 @@ class StartOptions:
     swapped_m: float = 0.12  # mean distance of a limb's 2D joints from the expected ones, the same
     swapped_gain: float = 0.5
     most: int = 12  # further starts in a frame: bounds the time of the worst frames
+    give_up_m2: float = 0.05  # of energy: what it costs to disbelieve the past
     margin: float = 0.9  # a further start must end this much lower to be taken
 
 
@@ -114,7 +115,7 @@ def joined(parts: list[Evidence]) -> Evidence:
 def _fresh(
     seen: Evidence, points_m: np.ndarray, options: StartOptions
 ) -> tuple[np.ndarray, Evidence, Pose] | None:
-    """A start from the lifted joints alone, where the expected points fit badly to them."""
+    """A start from the lifted joints alone, without a past, where the expected pose fits badly."""
     off = off_m(points_m, seen)
     which = np.flatnonzero(off > options.doubt_m)
     if not len(which):
@@ -124,7 +125,9 @@ def _fresh(
     nearer = off_m(forward(fresh, some.rest_m).points_m, some) < options.gain * off[which]
     if not nearer.any():
         return None
-    return which[nearer], some.of(np.flatnonzero(nearer)), Pose(*(a[nearer] for a in fresh))
+    some = some.of(np.flatnonzero(nearer))
+    without_past = replace(some, steady_weight=np.zeros_like(some.steady_weight))
+    return which[nearer], without_past, Pose(*(a[nearer] for a in fresh))
 
 
 def _swapped(

@@ -78,7 +78,8 @@ def make_take(
     bodies_m, shown_m, contact = [], [], []
     for p in range(people):
         joints, shown, stands = _moving(rng, Path(root), bodies, frames)
-        place = np.array([1.1 * (p - (people - 1) / 2), -rise, -rng.uniform(4, 7)])
+        away_m = rng.uniform(4, 7) + 0.3 * max(0, people - 6)
+        place = np.array([away_m * ((p + 0.5) / people - 0.5), -rise, -away_m])  # side by side
         bodies_m.append((joints + place) @ tilt.T)
         shown_m.append((shown + place) @ tilt.T)
         contact.append(stands)
@@ -114,6 +115,10 @@ def _moving(
     body = np.full(frames, rng.integers(len(bodies.heads_m)))
     skeletons = pose(bodies, body, turned)
     joints, shown = skeletons.joints_m.astype(float), skeletons.shown_m.astype(float)
+    # `pose` gives every frame reference size; a take needs a body whose bones stay as they are.
+    thigh = np.linalg.norm(joints[:, J3D["left_knee"]] - joints[:, J3D["left_hip"]], axis=-1)
+    size = (np.median(thigh) / thigh)[:, None, None]
+    joints, shown = joints * size, shown * size
     feet = [J3D[f"{side}_{part}"] for side in ("left", "right") for part in SOLES_M]
     soles = joints[:, feet, 1] - np.tile(list(SOLES_M.values()), 2)
     path_m[:, [0, 2]] -= path_m[:, [0, 2]].mean(0)
