@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def folded(network: nn.Module) -> nn.Module:
+
+def folded(network: Network) -> Network:
     """A copy in evaluation mode whose convolutions have swallowed the batch norm after them.
 
     A batch norm belongs to the convolution right before it among its module's children, where a

@@ -94,7 +94,7 @@ class _Pruner:
         thin = self.thin
         head = [f"head.{i}" for i in range(len(thin.head))]
         starts = [f"features.{i}.conv1" for i in range(len(thin.features))]
-        image = thin.stem[0].in_channels
+        image = _conv(thin, "stem").in_channels
         x = Channels(torch.ones(image, dtype=torch.bool), torch.zeros(image), False)
         x = skip = self.layer("stem", [x], [*starts, *head][:1])
         for number, block in enumerate(thin.features):
@@ -118,8 +118,8 @@ class _Pruner:
 
     def layer(self, name: str, inputs: Sequence[Channels], readers: Sequence[str]) -> Channels:
         """Narrow one convolution in place; what is left of the channels it gives."""
-        conv, norm = self.thin.get_submodule(name)[0], self.model.get_submodule(name)[1]
-        read_by = [self.thin.get_submodule(reader)[0] for reader in readers]
+        conv, norm = _conv(self.thin, name), _norm(self.model, name)
+        read_by = [_conv(self.thin, reader) for reader in readers]
         ends = not read_by and not isinstance(self.thin.fc, nn.Linear)
         whole = ends or name in self.whole
         if whole or any(c.groups > 1 for c in (conv, *read_by)):
@@ -128,8 +128,9 @@ class _Pruner:
             scale = norm.weight.abs().cpu()
             kept = scale >= min(self.threshold, float(scale.max()))
         constant = norm.bias.clamp(min=0).cpu() * ~kept
-        gathered = bool(constant.any()) and any(any(c.padding) for c in read_by)
+        gathered = bool(constant.any()) and any(c.padding != (0, 0) for c in read_by)
         weight, bias = conv.weight, conv.bias
+        assert bias is not None  # it is folded
         if conv.groups == 1:
             weight, more = _read(weight, inputs)
             bias = bias + more
@@ -141,10 +142,22 @@ class _Pruner:
         return Channels(kept, constant, gathered)
 
 
+def _conv(core: SelecSLS, layer: str) -> nn.Conv2d:
+    conv = core.get_submodule(f"{layer}.0")
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
+def _norm(core: SelecSLS, layer: str) -> nn.BatchNorm2d:
+    norm = core.get_submodule(f"{layer}.1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    return norm
+
+
 def _read(weight: Tensor, inputs: Sequence[Channels]) -> tuple[Tensor, Tensor]:
     """(O, I, k, k) -> weights for what is left of the inputs, (O, I', k, k), and more bias (O,)."""
     columns, bias = [], weight.new_zeros(len(weight))
-    parts = weight.split([len(part.kept) for part in inputs], 1)
+    parts = torch.split(weight, [len(part.kept) for part in inputs], 1)
     for part, (kept, constant, gathered) in zip(parts, inputs, strict=True):
         lost = (part * constant.to(weight)[:, None, None]).sum(1, keepdim=True)  # (O, 1, k, k)
         columns += [part[:, kept], lost] if gathered else [part[:, kept]]
