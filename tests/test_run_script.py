@@ -54,6 +54,8 @@ needs_sh = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell s
 def test_test_runs_pytest_in_the_repository(script: ModuleType, tmp_path: Path) -> None:
     done = run(script, "test", "-x", cwd=tmp_path)
     assert done.stdout == f"{ROOT} -m pytest -x\n"
+    assert f"install --no-deps {script.REFERENCE}" in done.stderr
+    assert "install" not in run(script, "test", "-x", cwd=tmp_path).stderr  # once
 
 
 @needs_sh
