@@ -35,10 +35,16 @@ examples:
   xnect video recordings/ 'takes/*.mov' -o out/ --preset s
   xnect video clip.mp4 -o out/ --camera camera.json --height 1.75
   xnect video phone.mp4 -o out/ --fov 65 --scene
+  xnect video dance.mp4 -o out/ --smooth offline
 
 writes, for clip.mp4: clip_overlay.mp4, clip.npz + clip.json (the recording),
 clip_person1.bvh, clip_person2.bvh, ...
 exit status: 0 all done; 2 an input or an argument was wrong; 130 stopped by Ctrl-C
+""",
+    "smooth": """\
+examples:
+  xnect smooth xnect_out/clip.npz -o clip_smooth.npz
+  xnect smooth take.npz -o smooth.npz --max-gap 1.0 --no-lock
 """,
     "live": """\
 examples:
@@ -134,6 +140,19 @@ def parser() -> argparse.ArgumentParser:
     options.add_model_flags(video)
     options.add_camera_flags(video)
     options.add_output_flags(video)
+    options.add_smoothing_flag(video)
+
+    smooth = _command(
+        commands, "smooth", run_smooth, "smooth a recording as a whole, without delay"
+    )
+    smooth.add_argument("take", metavar="TAKE.npz", type=Path, help="a recording of xnect")
+    smooth.add_argument("-o", "--out", metavar="OUT.npz", type=Path, required=True)
+    smooth.add_argument(
+        "--max-gap", metavar="S", type=options.positive_float, default=0.5,
+        help="seconds for which somebody who is missing is filled in (default: 0.5)",
+    )  # fmt: skip
+    smooth.add_argument("--no-lock", action="store_true", help="do not hold standing feet still")
+    smooth.add_argument("--quiet", action="store_true", help="no summary")
 
     live = _command(commands, "live", run_live_command, "a webcam, a URL, or a file played live")
     _add_live_flags(live)
@@ -164,6 +183,20 @@ def run_video(args: argparse.Namespace) -> int:
     from xnect.demo.video import find_videos
 
     return _process(args, find_videos(args.inputs), options.camera_chooser(args))
+
+
+def run_smooth(args: argparse.Namespace) -> int:
+    """`xnect smooth TAKE.npz -o OUT.npz`."""
+    from xnect.demo.offline import save_smoothed, smooth_recording
+    from xnect.recording import load_recording
+    from xnect.smooth import SmoothOptions
+
+    take = load_recording(args.take)
+    done = smooth_recording(take, SmoothOptions(max_gap_s=args.max_gap), lock=not args.no_lock)
+    files = save_smoothed(args.out, done.recording)
+    if not args.quiet:
+        print("\n".join([f"{args.take}: {done.text()}", *(f"  {path}" for path in files)]))
+    return OK
 
 
 def run_live_command(args: argparse.Namespace) -> int:
@@ -347,6 +380,7 @@ def _process(
                     path, args.out, pipeline=pipeline, camera_for=camera_for, name=name,
                     overlay=not args.no_overlay, scene=bool(args.scene),
                     max_frames=args.max_frames, stop=stop, show_progress=not args.quiet,
+                    offline=getattr(args, "smooth", "live") == "offline",
                 )  # fmt: skip
             except XnectError as error:
                 print(f"xnect: {error}", file=sys.stderr)

@@ -62,6 +62,15 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--quiet", action="store_true", help="no progress and no summary")
 
 
+def add_smoothing_flag(parser: argparse.ArgumentParser) -> None:
+    """How motion is smoothed."""
+    parser.add_argument(
+        "--smooth", choices=("live", "offline"), default="live",
+        help="offline: the whole take at its end, without delay; short gaps are filled, standing "
+        "feet stay (default: live, frame by frame)",
+    )  # fmt: skip
+
+
 def positive_int(text: str) -> int:
     """A whole number from 1; argparse turns the error into its usage message."""
     number = int(text)
@@ -166,4 +175,6 @@ def open_pipeline(args: argparse.Namespace) -> Any:
         wanted["weights"] = args.weights
     if getattr(args, "height", None) is not None:
         wanted["height_m"] = args.height
+    if getattr(args, "smooth", "live") == "offline":
+        wanted["live"] = False
     return load_pipeline(**wanted)

@@ -30,6 +30,7 @@ class Outputs:
         source: what it is made of, for people.
         fps: nominal frame rate of the source; None when it has none.
         scene: put a 3D view beside the overlay.
+        people: write the BVH files.
 
     Raises:
         CannotWrite: the folder cannot be written.
@@ -44,10 +45,11 @@ class Outputs:
         fps: float | None,
         overlay: bool = True,
         scene: bool = False,
+        people: bool = True,
         notes: Sequence[str] = (),
     ) -> None:
         check_folder(folder)
-        self.folder, self.name, self.frames = folder, name, 0
+        self.folder, self.name, self.frames, self._people = folder, name, 0, people
         self._recording = RecordingWriter(
             folder / f"{name}.npz", source=source, fps=fps, notes=tuple(notes)
         )
@@ -110,15 +112,9 @@ class Outputs:
         return [path, path.with_suffix(".json")]
 
     def _finish_people(self) -> list[Path]:
-        if self.frames == 0:
+        if self.frames == 0 or not self._people:
             return []
-        from xnect.export.bvh import bvh
-
-        recording = load_recording(self._recording.path)
-        return [
-            bvh(self.folder / f"{self.name}_person{track_id}.bvh", recording, track_id)
-            for track_id in people_worth_a_file(recording)
-        ]
+        return write_people(self.folder, self.name, load_recording(self._recording.path))
 
 
 class SceneBeside:
@@ -133,6 +129,20 @@ class SceneBeside:
         self._view = follow(result, self._view)
         scene = draw_scene(result, hw=(height, min(height, width)), view=self._view)
         return np.hstack([picture, scene])
+
+
+def write_people(folder: Path, name: str, recording: Recording) -> list[Path]:
+    """One BVH file for everybody who is worth it.
+
+    Raises:
+        CannotWrite: the folder cannot be written, or the disk is full.
+    """
+    from xnect.export.bvh import bvh
+
+    return [
+        bvh(folder / f"{name}_person{track_id}.bvh", recording, track_id)
+        for track_id in people_worth_a_file(recording)
+    ]
 
 
 def people_worth_a_file(recording: Recording) -> list[int]:

@@ -6,7 +6,7 @@ import glob
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -44,6 +44,7 @@ class Report:
     calibrated: bool  # whether the intrinsics were given
     problems: tuple[str, ...] = ()  # sentences
     stopped: bool = False  # by Ctrl-C
+    said: tuple[str, ...] = ()  # more about it, sentences
 
     def text(self) -> str:
         """The summary for the user, several lines."""
@@ -58,6 +59,7 @@ class Report:
             lines.append(
                 "  uncalibrated: distances rest on a guess; --camera or --fov makes them true"
             )
+        lines += [f"  {sentence}" for sentence in self.said]
         return "\n".join([*lines, *(f"  {path}" for path in self.files)])
 
 
@@ -75,6 +77,7 @@ def process_video(
     name: str | None = None,
     overlay: bool = True,
     scene: bool = False,
+    offline: bool = False,
     max_frames: int | None = None,
     stop: Callable[[], bool] = never,
     show_progress: bool = False,
@@ -88,26 +91,72 @@ def process_video(
         camera_for: the camera of pictures of a height and width; None for a guess.
         name: of the outputs; that of the file when not given.
         scene: put a 3D view beside the overlay.
+        offline: smooth the finished take without delay, and draw the overlay after that; the
+            pipeline should not filter over time (`load_pipeline(live=False)`).
 
     Raises:
         CannotOpenSource: the file gives no picture at all.
         CannotWrite: the folder cannot be written at all.
     """
+    name = name or Path(path).stem
     with VideoFile(path) as video:
         pipeline.camera = camera_for(*video.hw)
         outputs = Outputs(
-            Path(out), name or Path(path).stem, source=str(path), fps=video.fps,
-            overlay=overlay, scene=scene,
+            Path(out), name, source=str(path), fps=video.fps,
+            overlay=overlay and not offline, scene=scene, people=not offline,
         )  # fmt: skip
         total = min(video.frames, max_frames or video.frames) or None
         frames = islice(iter(video), max_frames)
         try:
-            return _run(
+            report = _run(
                 frames, outputs, pipeline, source=str(path), stop=stop,
                 total=total if show_progress else -1,
             )  # fmt: skip
         finally:
             outputs.finish()
+    if not offline or not report.files:
+        return report
+    return _finished_offline(
+        report, Path(path), Path(out), name, overlay=overlay, scene=scene, stop=stop,
+        show_progress=show_progress,
+    )  # fmt: skip
+
+
+def _finished_offline(
+    report: Report,
+    path: Path,
+    folder: Path,
+    name: str,
+    *,
+    overlay: bool,
+    scene: bool,
+    stop: Callable[[], bool],
+    show_progress: bool,
+) -> Report:
+    """The report when the take that it is about has been smoothed and drawn.
+
+    Stopped before, the overlay is still drawn of what was done; a second Ctrl-C ends that.
+    """
+    from tqdm import tqdm
+
+    from xnect.demo.offline import finish_offline
+
+    start = time.perf_counter()
+    drawn = report.frames if overlay and show_progress else -1
+    bar = tqdm(total=drawn, unit="frame", desc=f"{name} overlay", disable=drawn == -1 or None)
+    with bar:
+        done = finish_offline(
+            folder, name, path, overlay=overlay, scene=scene,
+            stop=never if report.stopped else stop, tick=bar.update,
+        )  # fmt: skip
+    return replace(
+        report,
+        files=done.files,
+        problems=(*report.problems, *done.problems),
+        wall_s=report.wall_s + time.perf_counter() - start,
+        stopped=report.stopped or stop(),
+        said=done.said,
+    )
 
 
 def _run(
