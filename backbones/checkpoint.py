@@ -105,21 +105,21 @@ def load_checkpoint_into(
     Raises:
         BadCheckpoint: Names or shapes that differ, with the architecture that the file looks like.
     """
-    tensors = dict(tensors)
+    state = dict(tensors)
     network = model.model if isinstance(model, Features) else model
     if adapt_to := getattr(network, "adapt_to", None):
-        tensors = adapt_to(tensors)
+        state = adapt_to(state)
     own = model.state_dict()
     if isinstance(model, Features):
-        tensors = {k: v for k, v in tensors.items() if k not in model.dropped_keys}
-    _adapt_input(model, tensors)
-    fresh = _drop_classifier(network, tensors, own)
-    missing = [k for k in own if k not in tensors and k not in fresh and not k.endswith(COUNTER)]
-    unexpected = [k for k in tensors if k not in own]
-    differing = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
+        state = {k: v for k, v in state.items() if k not in model.dropped_keys}
+    _adapt_input(model, state)
+    fresh = _drop_classifier(network, state, own)
+    missing = [k for k in own if k not in state and k not in fresh and not k.endswith(COUNTER)]
+    unexpected = [k for k in state if k not in own]
+    differing = [k for k in own if k in state and own[k].shape != state[k].shape]
     if differing or (strict and (missing or unexpected)):
-        raise BadCheckpoint(_difference(tensors, own, missing, unexpected, differing))
-    fits = {k: v for k, v in tensors.items() if k in own}
+        raise BadCheckpoint(_difference(state, own, missing, unexpected, differing))
+    fits = {k: v for k, v in state.items() if k in own}
     model.load_state_dict(fits, strict=False)
     return missing + fresh
 
@@ -130,14 +130,14 @@ def _adapt_input(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     One channel: the sum over the colours, so that a grey picture gives what it gave as three equal
     channels.  Otherwise they are repeated (or cut) and scaled to keep the size of the answer.
     """
-    first = next((n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
-    if first is None or f"{first}.weight" not in tensors:
+    convolutions = ((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    first, conv = next(convolutions, ("", None))
+    theirs = tensors.get(f"{first}.weight")
+    if conv is None or theirs is None or theirs.ndim != 4 or theirs.shape[1] != 3:
         return
-    theirs = tensors[f"{first}.weight"]
-    ours = model.get_submodule(first).weight
-    if theirs.ndim != 4 or theirs.shape[1] != 3 or ours.shape[1] == 3:
+    channels = conv.in_channels
+    if channels == 3:
         return
-    channels = int(ours.shape[1])
     if channels == 1:
         adapted = theirs.float().sum(1, keepdim=True)
     else:

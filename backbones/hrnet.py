@@ -163,6 +163,13 @@ class HRNet(Backbone):
     Initialised with Kaiming normal, fan out.
     """
 
+    transition1: nn.Module
+    transition2: nn.Module
+    transition3: nn.Module
+    stage2: nn.Module
+    stage3: nn.Module
+    stage4: nn.Module
+
     def __init__(
         self,
         plan: Plan,
@@ -261,7 +268,9 @@ class HRNet(Backbone):
         for number in range(len(self.incre_modules)):
             if number + 1 not in indices or not self.widen_taps:
                 self.incre_modules[number] = nn.Identity()
-        self.stage4[-1].keep_outputs([i - 1 for i in indices])
+        *_, last = self.stage4.children()
+        assert isinstance(last, HighResolutionModule)
+        last.keep_outputs([i - 1 for i in indices])
         if max(indices) == 0:
             for name, _ in list(self.named_children()):
                 if name not in {"conv1", "bn1"}:

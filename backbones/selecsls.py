@@ -102,7 +102,10 @@ PLANS = {
     "selecsls84": Plan(_CORE84, _head(512, 960, 1024, 1024, 1280)),
     "selecsls102": Plan(_CORE102, _head(480, 960, 1024, 1024, 1280)),
 }
-"""The six published variants (spec 1.2); the number counts convolutions."""
+"""The six published variants (spec 1.2).
+
+The number counts layers: the stem, six for each block, four of the head and the linear one.
+"""
 
 TIMM_84 = PLANS["selecsls84"]._replace(head=_head(512, 960, 1024, 1024, 1280, last_kernel=3))
 """timm's selecsls84 ends with a 3x3 convolution where the authors' ends with a 1x1."""
@@ -215,9 +218,11 @@ class SelecSLS(Backbone):
     def keep_taps(self, indices: Sequence[int]) -> None:
         """Delete the classifier and every layer behind the deepest of the taps `indices`."""
         part, number = self.taps[max(indices)].module.split(".")
+        kept = int(number) + 1
         if part != "head":
-            self.features = self.features[: int(number) + 1 if part == "features" else 0]
-        self.head = self.head[: int(number) + 1 if part == "head" else 0]
+            blocks = list(self.features)[: kept if part == "features" else 0]
+            self.features = nn.Sequential(*blocks)
+        self.head = nn.Sequential(*list(self.head)[: kept if part == "head" else 0])
         self.fc, self.num_classes = nn.Identity(), 0
 
     def adapt_to(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -234,12 +239,15 @@ class SelecSLS(Backbone):
         }
         theirs = tensors.get("head.3.0.weight")
         if theirs is not None and len(self.head) == 4:
-            ours = self.head[3][0].weight
-            kernel = theirs.shape[-1]
-            if theirs.shape[:2] == ours.shape[:2] and kernel in {1, 3} - {ours.shape[-1]}:
-                self.head[3][0] = nn.Conv2d(
-                    *reversed(ours.shape[:2]), kernel, padding=kernel // 2, bias=False
-                ).to(ours)
+            *_, last = self.head
+            assert isinstance(last, nn.Sequential)
+            conv = last[0]
+            assert isinstance(conv, nn.Conv2d)
+            kernel, ours = theirs.shape[-1], conv.kernel_size[0]
+            if theirs.shape[:2] == conv.weight.shape[:2] and {kernel, ours} == {1, 3}:
+                last[0] = nn.Conv2d(
+                    conv.in_channels, conv.out_channels, kernel, padding=kernel // 2, bias=False
+                ).to(conv.weight)
         return tensors
 
 

@@ -141,16 +141,16 @@ class VoVNet(Backbone):
         maps = {0: self.stem[:2](x)}
         if max(indices) > 0:
             x = self.stem[2](maps[0])
-        for number, stage in enumerate(self.stages[: max(indices)], start=1):
+        for number, stage in enumerate(list(self.stages)[: max(indices)], start=1):
             x = stage(x)
             maps[number] = x
         return [maps[i] for i in indices]
 
     def keep_taps(self, indices: Sequence[int]) -> None:
         """Delete the classifier and what lies behind the deepest of the taps `indices`."""
-        self.stages = self.stages[: max(indices)]
+        self.stages = nn.Sequential(*list(self.stages)[: max(indices)])
         if max(indices) == 0:
-            self.stem = self.stem[:2]
+            self.stem = nn.Sequential(*list(self.stem)[:2])
         self.head, self.num_classes = nn.ModuleDict(), 0
 
 
