@@ -187,7 +187,7 @@ def _find_chessboard(
             )
         if sorted(seen) != sorted(size):
             raise CannotCalibrate(
-                f"a chessboard of {seen[0]}x{seen[1]} inner corners is seen, not {board.size}; "
+                f"a chessboard of {_exactly(small, seen)} inner corners is seen, not {board.size}; "
                 "show all of it, and count inner corners, not squares"
             )
         found, corners = cv2.findChessboardCornersSB(
@@ -209,6 +209,17 @@ def _any_chessboard(grey: np.ndarray) -> tuple[int, int] | None:
         grey, (3, 3), cv2.CALIB_CB_LARGER | cv2.CALIB_CB_EXHAUSTIVE
     )
     return (meta.shape[1], meta.shape[0]) if found else None
+
+
+def _exactly(grey: np.ndarray, seen: tuple[int, int]) -> str:
+    """Size of the chessboard that is seen; its border can be taken for one more column or row."""
+    import cv2
+
+    columns, rows = seen
+    for size in (seen, (columns - 1, rows), (columns, rows - 1), (columns - 1, rows - 1)):
+        if min(size) >= 3 and cv2.findChessboardCornersSB(grey, size)[0]:
+            return f"{size[0]}x{size[1]}"
+    return f"about {columns}x{rows}"
 
 
 def _refined(grey: np.ndarray, corners_px: np.ndarray) -> np.ndarray:

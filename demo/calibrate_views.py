@@ -150,10 +150,11 @@ def views_of_frames(
             continue
         looked_s, looks = frame.time_s, looks + 1
         try:
-            name = f"frame {frame.index} ({frame.time_s:.1f} s)" if not wait_still else ""
+            at = f"frame {frame.index} ({frame.time_s:.1f} s)"
+            name = f"view {len(out.views) + 1}" if wait_still else at
             view = find_board(frame.image, board, name=name, thorough=False)
         except CannotCalibrate as error:
-            reason = str(error).split(": ", 1)[-1].split(";")[0]
+            reason = re.split("[:;]", str(error).removeprefix(f"{name}: "))[0]
             reasons[reason] = reasons.get(reason, 0) + 1
             before = None
         else:
