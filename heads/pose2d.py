@@ -30,10 +30,14 @@ class BranchWidths:
     groups: int = 4  # of the transposed convolution and of the 3x3 before the last
 
 
-def conv(in_channels: int, out_channels: int, kernel: int, groups: int = 1) -> nn.Sequential:
+def conv(
+    in_channels: int, out_channels: int, kernel: int, groups: int = 1, stride: int = 1
+) -> nn.Sequential:
     """Convolution, batch norm, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, 1, kernel // 2, groups=groups, bias=False),
+        nn.Conv2d(
+            in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
+        ),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )

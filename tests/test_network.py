@@ -12,6 +12,7 @@ from xnect.backbones import Features, create_backbone
 from xnect.backbones.fold import folded
 from xnect.backbones.selecsls import selecsls
 from xnect.errors import BadWeights, UnknownName
+from xnect.heads.context import Context
 from xnect.model import bundled_weights, load_network
 from xnect.network import PRESETS, build_network, count_parameters
 from xnect.train.checkpoint import save_weights
@@ -135,3 +136,25 @@ def test_an_unknown_preset_names_those_that_exist():
 def test_an_unknown_backbone_is_answered_with_the_nearest():
     with pytest.raises(UnknownName, match=r"unknown backbone 'selecsls43'; known: .*selecsls42"):
         build_network("s", backbone="selecsls43")
+
+
+def test_a_context_begins_as_if_it_were_not_there_and_then_learns():
+    torch.manual_seed(2)
+    features = torch.randn(2, 24, 5, 7)
+    context = Context(24, 8)
+    assert torch.equal(context(features), features)
+    torch.nn.init.normal_(context.join.weight)
+    out = context(features)
+    assert out.shape == features.shape
+    (out - features).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in context.down.parameters())
+
+
+def test_a_context_carries_what_is_seen_far_away():
+    """160 pixels away at stride 16: ten cells."""
+    torch.manual_seed(2)
+    context = Context(4, 8).eval()
+    torch.nn.init.normal_(context.join.weight)
+    features = torch.randn(1, 4, 12, 24, requires_grad=True)
+    context(features)[0, :, 6, 3].sum().backward()
+    assert features.grad[0, :, 6, 12].abs().sum() > 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xnect.backbones import Features, UnknownBackbone, create_backbone
 from xnect.errors import BadInput, BadWeights, UnknownName
+from xnect.heads.context import Context
 from xnect.heads.pose2d import BranchWidths, Pose2dHead
 from xnect.heads.pose3d import Pose3dHead
 from xnect.skeleton import JOINTS2D, JOINTS3D, LIMBS
@@ -41,6 +42,7 @@ class Preset:
     pose2d: BranchWidths
     pose3d: BranchWidths
     input_hw: tuple[int, int]  # nominal; other aspect ratios keep about this area
+    context: int = 0  # channels of the context at stride 32; 0: none
 
 
 PRESETS = {
@@ -70,13 +72,21 @@ STAGE1_TAPS = (2, 3)
 class Network(nn.Module):
     """Normalised images (B, 3, H, W), multiples of 16 -> `Maps` at stride 8."""
 
-    def __init__(self, backbone: Features, pose2d: Pose2dHead, pose3d: Pose3dHead) -> None:
+    def __init__(
+        self,
+        backbone: Features,
+        pose2d: Pose2dHead,
+        pose3d: Pose3dHead,
+        context: Context | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.pose2d, self.pose3d = backbone, pose2d, pose3d
+        self.backbone, self.pose2d, self.pose3d, self.context = backbone, pose2d, pose3d, context
 
     def forward(self, images: Tensor) -> Maps:
         """(B, 3, H, W) -> heatmap logits, affinities, codes, offsets at (H / 8, W / 8)."""
         fine, coarse = self.backbone(images)
+        if self.context is not None:
+            coarse = self.context(coarse)
         seen = self.pose2d(coarse, fine)
         codes = self.pose3d(coarse, fine, seen.features)
         return Maps(seen.heatmaps, seen.affinities, codes, seen.offsets)
@@ -111,6 +121,7 @@ def build_network(
         features,
         Pose2dHead(coarse, fine, widths=p.pose2d, num_joints=len(JOINTS2D), num_limbs=len(LIMBS)),
         Pose3dHead(coarse, fine, p.pose2d.mid, widths=p.pose3d, num_codes=3 * len(JOINTS3D)),
+        Context(coarse, p.context) if p.context else None,
     )
 
 
