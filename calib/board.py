@@ -216,7 +216,7 @@ def _exactly(grey: np.ndarray, seen: tuple[int, int]) -> str:
     import cv2
 
     columns, rows = seen
-    for size in (seen, (columns - 1, rows), (columns, rows - 1), (columns - 1, rows - 1)):
+    for size in ((columns - 1, rows - 1), (columns - 1, rows), (columns, rows - 1), seen):
         if min(size) >= 3 and cv2.findChessboardCornersSB(grey, size)[0]:
             return f"{size[0]}x{size[1]}"
     return f"about {columns}x{rows}"

@@ -85,6 +85,9 @@ def test_a_chessboard_of_another_size_is_named() -> None:
     text = sentence(picture(CHESS), Board("chessboard", 8, 5, 0.025))
     assert "9x6" in text or "6x9" in text
     assert "not 8x5" in text
+    small = Board("chessboard", 7, 5, 0.03)  # its white border looks like one more column
+    text = sentence(render(small, poses(small, 1)[0]), CHESS)
+    assert "7x5" in text or "5x7" in text
 
 
 def test_a_charuco_board_of_another_size_is_refused() -> None:
