@@ -82,6 +82,7 @@ def test_a_perfect_pipeline_has_no_error_and_bystanders_are_not_matched(labels, 
     assert report["all"].found == 1
     assert report["all"].pa_mpjpe_mm == pytest.approx(0, abs=0.1)
     assert report["all"].mpjpe_mm == pytest.approx(0, abs=12)  # size is one number per camera
+    assert (report["all"].knee_deg, report["all"].elbow_deg) == (0, 0)
 
 
 @needs_clip
@@ -92,6 +93,8 @@ def test_a_wrong_wrist_is_an_error(labels, blank_frames):
     assert 40 < report["all"].mpjpe_mm < 90
     assert report["all"].pa_mpjpe_mm > 20
     assert report["all"].pck_150mm == pytest.approx(13 / 14, abs=0.01)
+    assert report["all"].knee_deg == 0
+    assert report["all"].elbow_deg > 10
 
 
 @needs_clip

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
+from xnect.angles import included_angle_deg
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.eval.metrics import mpjpe, pa_mpjpe, pck3d
@@ -61,6 +62,8 @@ class Pose2simRow:
     pa_mpjpe_mm: float  # after Procrustes alignment
     mpjpe_mm: float  # hips' middle at the origin, size as labelled; camera axes
     pck_150mm: float  # of the same
+    knee_deg: float  # mean absolute error of the flexion of both knees
+    elbow_deg: float  # and of both elbows
 
 
 def load_pose2sim(root: str | Path) -> Labels:
@@ -125,10 +128,12 @@ def pose2sim_report(
 
 def pose2sim_table(rows: Mapping[str, Pose2simRow]) -> str:
     """Markdown."""
-    columns = ["camera", "found %", "PA-MPJPE mm", "MPJPE mm", "3DPCK@150 %"]
+    columns = [
+        "camera", "found %", "PA-MPJPE mm", "MPJPE mm", "3DPCK@150 %", "knees deg", "elbows deg"
+    ]  # fmt: skip
     cells = [
         [name, f"{100 * r.found:.0f}", f"{r.pa_mpjpe_mm:.0f}", f"{r.mpjpe_mm:.0f}",
-         f"{100 * r.pck_150mm:.0f}"]
+         f"{100 * r.pck_150mm:.0f}", f"{r.knee_deg:.0f}", f"{r.elbow_deg:.0f}"]
         for name, r in rows.items()
     ]  # fmt: skip
     return rows_of_table(columns, cells)
@@ -169,7 +174,27 @@ def _row(poses_m: np.ndarray, true_m: np.ndarray, labels: Labels) -> Pose2simRow
         pa_mpjpe_mm=round(1000 * pa_mpjpe(pred, true, valid), 1),
         mpjpe_mm=round(1000 * mpjpe(scaled, true, valid), 1),
         pck_150mm=round(pck3d(scaled, true, valid), 3),
+        knee_deg=_angle_error(pred, true, valid, labels, ("hip", "knee", "ankle")),
+        elbow_deg=_angle_error(pred, true, valid, labels, ("shoulder", "elbow", "wrist")),
     )
+
+
+def _angle_error(
+    pred: np.ndarray,
+    true: np.ndarray,
+    valid: np.ndarray,
+    labels: Labels,
+    limb: tuple[str, str, str],
+) -> float:
+    """Mean absolute difference, degrees, of how far a limb is bent; (N, K, 3) each, both sides."""
+    whole = np.full((2, len(true), len(J3D), 3), np.nan)
+    whole[:, :, labels.joint] = (pred, np.where(valid[..., None], true, np.nan))
+    errors = []
+    for side in ("left", "right"):
+        ours, theirs = included_angle_deg(whole, *(f"{side}_{part}" for part in limb))
+        errors.append(np.abs(ours - theirs))
+    both = np.concatenate(errors)
+    return round(float(np.nanmean(both)), 1) if np.isfinite(both).any() else float("nan")
 
 
 def _bone_sum(joints_m: np.ndarray, labels: Labels) -> np.ndarray:
