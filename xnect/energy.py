@@ -47,17 +47,17 @@ class Weights:
     """
 
     shape_3d: float = 1.0
-    seen_2d: float = 4.0  # a 2D joint is about half as wrong as a lifted one, in metres
+    seen_2d: float = 2.0  # a 2D joint is less wrong than a lifted one, in metres
     limits: float = 10.0  # far stiffer than evidence, yet no wall that stops the search
     ease: float = 1e-4  # decides only what nothing shows
-    steady: float = 0.2  # of rotations against constant speed, at 30 frames/s
+    steady: float = 0.1  # of rotations against constant speed, at 30 frames/s
     depth: float = 1.0  # of the root's depth against its expected one, at 30 frames/s
     root: float = 3.0  # of the root across the view, at 30 frames/s
-    floor: float = 4.0  # of heights and of standing feet, when the floor is known
+    floor: float = 2.0  # of heights and of standing feet, when the floor is known
     soft_3d_m: float = 0.7  # beyond this a lifted joint is an outlier
     soft_2d_m: float = 0.4
     soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly
-    soft_slip_m: float = 0.03  # a foot that moves by more in a frame does not stand
+    soft_slip_m: float = 0.015  # a foot that moves by more in a frame does not stand
 
 
 def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
