@@ -1,14 +1,18 @@
 """Who is who over time: matching the poses of a frame with the people known so far.
 
-Cost of a pair: 2D distance over the joints seen in both, difference of the root-relative 3D poses,
-unlikeness of the upper bodies (XNect's three measures; the formula is spec 4.3).  The cheapest
-assignment as a whole is taken (Hungarian).  What is left is compared with people who have been lost
-for longer, by looks and place.  What is still left is a new person.
+1. Everybody seen not long ago is predicted: on with the last speed, which fades out.  Cost of a
+   pair: 2D distance over the joints seen in both, difference of the root-relative 3D poses,
+   unlikeness of the upper bodies (XNect's three measures; the formula is spec 4.3), and change of
+   the apparent size, which tells who is in front.  The cheapest assignment as a whole is taken
+   (Hungarian), in which leaving somebody without a pose has a price too: a poor pair is never made
+   for the sake of a pair.
+2. What is left is a newcomer, except for a pose that lies on a matched person's joints.
+3. A newcomer seen in `confirm_frames` frames, or sure enough at once, is given out: as somebody
+   who was lost when looks, place and size say so, and say so clearly; as a new person when they
+   deny it.  While they are in doubt a newcomer waits up to `doubt_s`, and then is a new person:
+   a doubtful one never takes over somebody's identity.
 
-To keep ghosts out, a new person is given out only when it was seen in `confirm_frames` frames, or
-at once when its score is at least `sure_score`, or `first_score` in the first frame of all; and a
-pose that lies on a matched person's joints is dropped.  Somebody who is missed is given out for
-`coast_s` more, with the last pose.
+Somebody who is missed is given out for `coast_s` more, with the last pose.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import numpy as np
 from xnect.appearance import BINS, torso_histogram, unlikeness
 from xnect.errors import BadInput
 from xnect.one_euro import OneEuro
-from xnect.skeleton import BODY, J2D, JOINTS3D
+from xnect.skeleton import BODY, J2D, JOINTS3D, SEEN_AS
 from xnect.types import PartialPose, Person, Pose3D
 
 
@@ -29,20 +33,27 @@ from xnect.types import PartialPose, Person, Pose3D
 class TrackOptions:
     """How poses are matched, how long people are remembered, how inputs are filtered."""
 
-    weight_2d: float = 0.5
-    weight_3d: float = 0.3
-    weight_looks: float = 0.2
-    most_cost: float = 0.8  # of a pair
+    weight_2d: float = 0.4  # where the joints are: most telling from frame to frame
+    weight_3d: float = 0.2  # tells people apart who walk in different directions
+    weight_looks: float = 0.25  # tells them apart after they hid each other
+    weight_size: float = 0.15  # apparent size: tells who is nearer
+    most_cost: float = 0.7  # of a pair; also the price of leaving one without a pose
     gate_2d: float = 1.0  # mean distance of joints, in torsos; grows while a person is missed
     far_3d_m: float = 0.3  # mean distance of root-relative joints that counts as 1
+    far_size: float = 0.35  # change of the logarithm of the size that counts as 1
+    predict_s: float = 0.5  # after which a missed person's speed has faded out
+    speed_s: float = 0.15  # over which speed is measured
+    doubt: float = 0.15  # price of having been missed, at most: who was just seen goes first
     same_2d: float = 0.25  # torsos: a new pose this near to a matched one is its ghost
     confirm_frames: int = 3
     sure_score: float = 0.6  # person_score from which a new person is given out at once
     first_score: float = 0.35  # the same in the first frame, where nobody can be confirmed yet
     coast_s: float = 0.2  # given out although missed
     miss_s: float = 1.0  # matched by place
-    remember_s: float = 10.0  # matched by looks and place
-    most_again_cost: float = 0.5  # of a pair with somebody lost
+    remember_s: float = 10.0  # matched by looks, place and size
+    most_again_cost: float = 0.45  # of a pair with somebody lost
+    margin_again: float = 0.08  # by which it must be better than any other such pair
+    doubt_s: float = 0.3  # a newcomer waits so long when it may be somebody lost
     looks_rate: float = 0.05  # of the histogram, per frame in which nobody overlaps
     overlap: float = 0.3  # share of the smaller box
     filter_px: tuple[float, float] = (1.7, 0.3)  # cutoff Hz; beta per px/s of a 512 px wide picture
@@ -72,6 +83,8 @@ class _Memory:
     seen: PartialPose  # as seen, not filtered
     pose: Pose3D
     looks: np.ndarray  # (30, 30)
+    size_px: float  # per metre of the reference body; 0 unknown
+    born_s: float
     time_s: float
     filter_px: OneEuro
     filter_m: OneEuro
@@ -121,30 +134,24 @@ class Tracker:
         poses = [_finite(pose) for pose in poses]
         self._time_s = time_s
         self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
+        partials = [pose.partial for pose in poses]
+        sizes = np.array([_size_px(pose) for pose in poses])
+        alone = ~_overlapping(partials, options.overlap)
         looks = np.zeros((len(poses), BINS, BINS))
         if image_rgb is not None:
             for k, pose in enumerate(poses):
                 looks[k] = torso_histogram(image_rgb, pose.partial)
-        left = list(range(len(poses)))
-        partials = [pose.partial for pose in poses]
-        alone = ~_overlapping(partials, options.overlap)
         px = 1.0 if image_rgb is None else max(image_rgb.shape[:2]) / 512
 
         recent = [m for m in self._people if time_s - m.time_s <= options.miss_s]
-        lost = [m for m in self._people if time_s - m.time_s > options.miss_s and m.track_id]
-        for group, cost_of in ((recent, self._cost), (lost, self._cost_again)):
-            cost = cost_of(group, [poses[k] for k in left], looks[left])
-            taken = []
-            for row, column in _assigned(cost):
-                k = left[column]
-                rate = options.looks_rate if alone[k] else 0.0
-                _update(group[row], poses[k], looks[k], rate, time_s, px)
-                taken.append(k)
-            left = [k for k in left if k not in taken]
+        left = set(range(len(poses)))
+        for row, k in _assigned(self._cost(recent, poses, looks, sizes), options.most_cost):
+            _update(recent[row], poses[k], looks[k], sizes[k], bool(alone[k]), time_s, px, options)
+            left.remove(k)
         for k in sorted(left, key=lambda k: -partials[k].person_score):
             known = [m.seen for m in self._people if m.time_s == time_s]
             if not (_apart(known, [partials[k]]) < options.same_2d).any():
-                self._people.append(_born(poses[k], looks[k], time_s, px, options))
+                self._people.append(_born(poses[k], looks[k], sizes[k], time_s, px, options))
         self._people = [
             m
             for m in self._people
@@ -194,14 +201,29 @@ class Tracker:
         raise BadInput(f"no identity {track_id} is remembered; there are {known}")
 
     def _give_out(self, first: bool) -> None:
-        """Numbers for the new people who are sure enough, the surest first."""
-        options = self.options
+        """Identities for the newcomers who are sure enough: of somebody lost, or new ones."""
+        options, now_s = self.options, self._time_s
         enough = options.first_score if first else options.sure_score
-        new = [m for m in self._people if not m.track_id and m.time_s == self._time_s]
-        for memory in sorted(new, key=lambda m: -m.seen.person_score):
-            if memory.frames >= options.confirm_frames or memory.seen.person_score >= enough:
+        new = [
+            m
+            for m in self._people
+            if not m.track_id
+            and m.time_s == now_s
+            and (m.frames >= options.confirm_frames or m.seen.person_score >= enough)
+        ]
+        lost = [m for m in self._people if m.track_id and m.time_s < now_s]
+        cost = self._cost_again(lost, new)
+        for row, column in _assigned(cost, options.most_again_cost):
+            others = np.append(np.delete(cost[row], column), np.delete(cost[:, column], row))
+            if (others >= cost[row, column] + options.margin_again).all():
+                _become(new[column], lost[row])
+                self._people.remove(lost[row])
+        doubtful = (cost < options.most_again_cost).any(0)
+        for k in sorted(range(len(new)), key=lambda k: -new[k].seen.person_score):
+            waits = doubtful[k] and now_s - new[k].born_s < options.doubt_s
+            if not new[k].track_id and not waits:
                 self._given += 1
-                memory.track_id = self._given
+                new[k].track_id = self._given
 
     def _track(self, memory: _Memory) -> Track:
         return Track(
@@ -210,16 +232,17 @@ class Tracker:
             memory.root_velocity_m_s.copy(), memory.before, memory.before_time_s,
         )  # fmt: skip
 
-    def _cost(self, people: list[_Memory], poses: list[Pose3D], looks: np.ndarray) -> np.ndarray:
+    def _cost(
+        self, people: list[_Memory], poses: list[Pose3D], looks: np.ndarray, sizes: np.ndarray
+    ) -> np.ndarray:
         """(M, K) cost of each pair; infinite where it cannot be the same person."""
         options = self.options
-        cost = np.full((len(people), len(poses)), np.inf)
-        if not cost.size:
-            return cost
+        if not people or not poses:
+            return np.zeros((len(people), len(poses)))
         missed_s = self._time_s - np.array([m.time_s for m in people])
-        shift_px = np.stack([m.velocity_px_s for m in people]) * np.minimum(missed_s, 0.25)[:, None]
-        gate = options.gate_2d * (1 + 2 * missed_s)[:, None]
-        apart = _apart([m.seen for m in people], [p.partial for p in poses], shift_px)
+        grown = (1 + 2 * missed_s)[:, None]
+        gate = options.gate_2d * grown
+        apart = _apart([m.seen for m in people], [p.partial for p in poses], self._way_px(people))
         old = [m.pose for m in people]
         was_m, now_m = np.stack([p.joints_m for p in old]), np.stack([p.joints_m for p in poses])
         known = (np.stack([p.score for p in old]) > 0)[:, None] & (
@@ -231,22 +254,31 @@ class Tracker:
             options.weight_2d * apart / gate
             + options.weight_3d * np.minimum(off_m / options.far_3d_m, 1)
             + options.weight_looks * unlikeness(np.stack([m.looks for m in people]), looks)
+            + options.weight_size * _resized(people, sizes, options.far_size)
+            + options.doubt * (1 - 1 / grown)
         )
-        return np.where((apart > gate) | (cost > options.most_cost), np.inf, cost)
+        return np.where(apart > gate, np.inf, cost)
 
-    def _cost_again(
-        self, people: list[_Memory], poses: list[Pose3D], looks: np.ndarray
-    ) -> np.ndarray:
-        """(M, K) cost of being somebody who was lost: half looks, half place."""
-        cost = np.full((len(people), len(poses)), np.inf)
-        if not cost.size:
-            return cost
-        unlike = unlikeness(np.stack([m.looks for m in people]), looks)
+    def _way_px(self, people: list[_Memory]) -> np.ndarray:
+        """(M, 2) how far people have gone since they were seen, at a speed that fades out."""
+        fade_s = self.options.predict_s
         missed_s = self._time_s - np.array([m.time_s for m in people])
-        reach = 2 * (1 + missed_s)[:, None]  # torsos that a walker may have gone
-        apart = _apart([m.seen for m in people], [p.partial for p in poses])
-        cost = 0.5 * unlike + 0.5 * np.minimum(apart / reach, 2)
-        return np.where(cost > self.options.most_again_cost, np.inf, cost)
+        if fade_s <= 0:
+            return np.zeros((len(people), 2))
+        gone_s = fade_s * (1 - np.exp(-missed_s / fade_s))
+        return np.stack([m.velocity_px_s for m in people]) * gone_s[:, None]
+
+    def _cost_again(self, lost: list[_Memory], new: list[_Memory]) -> np.ndarray:
+        """(M, K) cost of newcomers being somebody lost: half looks, the rest place and size."""
+        if not lost or not new:
+            return np.zeros((len(lost), len(new)))
+        unlike = unlikeness(np.stack([m.looks for m in lost]), np.stack([m.looks for m in new]))
+        missed_s = np.array([[n.born_s - m.time_s for n in new] for m in lost])
+        reach = 2 * (1 + np.maximum(missed_s, 0))  # torsos that a walker may have gone
+        apart = _apart([m.seen for m in lost], [m.seen for m in new], self._way_px(lost))
+        resized = _resized(lost, np.array([m.size_px for m in new]), self.options.far_size)
+        cost = 0.5 * unlike + 0.35 * np.minimum(apart / reach, 2) + 0.15 * resized
+        return np.where(missed_s > 0, cost, np.inf)  # nobody is two people at a time
 
 
 def _finite(pose: Pose3D) -> Pose3D:
@@ -264,45 +296,71 @@ def _finite(pose: Pose3D) -> Pose3D:
     return Pose3D(partial, joints_m, np.where(good_m, pose.score, 0.0))
 
 
-def _assigned(cost: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (row, column) of finite cost whose sum is smallest, as many as possible."""
-    if not np.isfinite(cost).any():
+def _assigned(cost: np.ndarray, most: float) -> list[tuple[int, int]]:
+    """Pairs (row, column) cheaper than `most` with the smallest sum, where no pair costs `most`."""
+    if not (cost < most).any():
         return []
     from scipy.optimize import linear_sum_assignment
 
-    bounded = np.where(np.isfinite(cost), cost, 1e6)
-    rows, columns = linear_sum_assignment(bounded)
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if np.isfinite(cost[r, c])]
+    rows, columns = linear_sum_assignment(np.minimum(cost, most))
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if cost[r, c] < most]
 
 
 def _update(
-    memory: _Memory, pose: Pose3D, looks: np.ndarray, rate: float, time_s: float, px: float
+    memory: _Memory,
+    pose: Pose3D,
+    looks: np.ndarray,
+    size_px: float,
+    alone: bool,
+    time_s: float,
+    px: float,
+    options: TrackOptions,
 ) -> None:
     """Take the pose of this frame into the memory."""
     passed_s = time_s - memory.time_s
     common = (pose.partial.score > 0) & (memory.seen.score > 0)
     if common.any():
         way = np.median(pose.partial.joints_px[common] - memory.seen.joints_px[common], axis=0)
-        gain = 1 - np.exp(-passed_s / 0.1)
+        gain = 1 - np.exp(-passed_s / options.speed_s)
         memory.velocity_px_s = memory.velocity_px_s + gain * (way / passed_s - memory.velocity_px_s)
+    if size_px > 0 and memory.size_px > 0:
+        gain = 1 - np.exp(-passed_s / 0.3)
+        memory.size_px *= (size_px / memory.size_px) ** gain
+    elif size_px > 0:
+        memory.size_px = size_px
     memory.seen, memory.time_s = pose.partial, time_s
     memory.frames += 1
     memory.pose = _filtered(memory, pose, time_s, px)
     if not memory.looks.any():
         memory.looks = looks
-    elif looks.any():
-        memory.looks = (1 - rate) * memory.looks + rate * looks
+    elif looks.any() and alone:
+        memory.looks = memory.looks + options.looks_rate * (looks - memory.looks)
 
 
 def _born(
-    pose: Pose3D, looks: np.ndarray, time_s: float, px: float, options: TrackOptions
+    pose: Pose3D,
+    looks: np.ndarray,
+    size_px: float,
+    time_s: float,
+    px: float,
+    options: TrackOptions,
 ) -> _Memory:
     memory = _Memory(
-        pose.partial, pose, looks, time_s, OneEuro(*options.filter_px),
+        pose.partial, pose, looks, size_px, time_s, time_s, OneEuro(*options.filter_px),
         OneEuro(*options.filter_m), np.zeros(2),
     )  # fmt: skip
     memory.pose = _filtered(memory, pose, time_s, px)
     return memory
+
+
+def _become(new: _Memory, lost: _Memory) -> None:
+    """Make a newcomer the one who was lost."""
+    new.track_id, new.lengths_m = lost.track_id, lost.lengths_m
+    new.frames += lost.frames
+    new.looks = lost.looks if lost.looks.any() else new.looks
+    new.previous, new.previous_time_s = lost.previous, lost.previous_time_s
+    new.before, new.before_time_s = lost.before, lost.before_time_s
+    new.root_velocity_m_s = lost.root_velocity_m_s
 
 
 def _filtered(memory: _Memory, pose: Pose3D, time_s: float, px: float) -> Pose3D:
@@ -341,6 +399,30 @@ def _apart(
     size = np.maximum.outer([_torso_px(p) for p in old], [_torso_px(p) for p in new])
     some = was_seen.any(1, keepdims=True) & now_seen.any(1)
     return np.where(some, np.where(count > 0, mean, middle) / size, np.inf)
+
+
+def _resized(people: Sequence[_Memory], sizes: np.ndarray, far: float) -> np.ndarray:
+    """(M, K) change of apparent size, 0 none .. 1 `far` or more; 0 where it is not known."""
+    old = np.array([m.size_px for m in people])[:, None]
+    known = (old > 0) & (sizes > 0)
+    change = np.abs(np.log(np.where(known, sizes / np.maximum(old, 1e-9), 1.0)))
+    return np.minimum(change / far, 1)
+
+
+_SEEN, _SHOWN = np.array(
+    [(j, k) for j, k in enumerate(SEEN_AS) if k >= 0]
+).T  # 2D joints that are joints of the body, and which
+
+
+def _size_px(pose: Pose3D) -> float:
+    """Pixels per metre of the reference body; 0 when too little is seen to tell."""
+    seen = pose.partial.score[_SEEN] > 0
+    if seen.sum() < 4:
+        return 0.0
+    px, metres = pose.partial.joints_px[_SEEN[seen]], pose.joints_m[_SHOWN[seen], :2]
+    spread_px = np.linalg.norm(px - px.mean(0))
+    spread_m = np.linalg.norm(metres - metres.mean(0)) / np.sqrt(seen.sum())
+    return float(spread_px / np.sqrt(seen.sum()) / spread_m) if spread_m > 0.1 else 0.0
 
 
 _NECK, _HIPS = J2D["neck"], [J2D["left_hip"], J2D["right_hip"]]
