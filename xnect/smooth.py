@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import median_filter
@@ -44,13 +45,13 @@ class SmoothOptions:
     Measured by `benchmarks/smoothing.py`.
     """
 
-    root_hz: float = 4.0
-    depth_trust: float = 0.02  # weight of the root's depth against its place across the view
-    turn_hz: float = 4.0  # of rotations
+    root_hz: float = 3.0
+    depth_trust: float = 0.01  # weight of the root's depth against its place across the view
+    turn_hz: float = 3.5  # of rotations
     image_hz: float = 6.0  # of 2D joints
     order: int = 2  # of the derivative that is kept small
     max_gap_s: float = 0.5
-    robust: float = 4.0  # spreads from the path at which a row counts a quarter
+    robust: float = 1.5  # spreads from the path at which a row counts a quarter
     rounds: int = 4  # of re-weighting
 
     def __post_init__(self) -> None:
@@ -89,7 +90,9 @@ def smooth_take(recording: Recording, options: SmoothOptions = SmoothOptions()) 
     frames = np.concatenate([f for f, _ in tables])
     table = np.concatenate([t for _, t in tables])
     order = np.lexsort((table["track_id"], frames))
-    columns = {name: np.ascontiguousarray(table[name][order]) for name in PERSON_ROW.names or ()}
+    columns: dict[str, Any] = {
+        name: np.ascontiguousarray(table[name][order]) for name in PERSON_ROW.names or ()
+    }
     filled = int(table["filled"].sum())
     note = f"smoothed as a whole, without delay; {filled} rows of people not seen are filled in"
     return replace(recording, person_frame=frames[order], notes=(*recording.notes, note), **columns)

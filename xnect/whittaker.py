@@ -25,7 +25,7 @@ def smoothed(
         cutoff_hz: frequency that is halved.
         order: of the derivative; no more rows than this with a weight stay, straight between them.
     """
-    known = weight.reshape(len(weight), -1).any(1)
+    known = np.asarray(weight.reshape(len(weight), -1).any(1))
     if known.sum() <= order:  # too few to be smoothed
         if not known.any():
             return values.copy()
@@ -65,4 +65,4 @@ def penalty(time_s: np.ndarray, order: int) -> np.ndarray:
 def _share_s(time_s: np.ndarray) -> np.ndarray:
     """(N,) s for which each row stands: half the way to both neighbours."""
     step = np.diff(time_s)
-    return (np.append(step[:1], step) + np.append(step, step[-1:])) / 2
+    return np.asarray((np.append(step[:1], step) + np.append(step, step[-1:])) / 2)
