@@ -17,7 +17,9 @@ The result goes to `benchmarks/results/smoothing.json`, Markdown tables to the s
 Figures, means over joints, people and frames: mpjpe_mm of the joints about the pelvis; root_mm of
 the pelvis; acceleration_error_mm and jitter_mm (length of the acceleration) per frame^2 in camera
 space and about the pelvis; skate_mm: motion of ankles and toes per frame of true contact;
-own_skate_mm: the same while `lock_feet` says that they stand; lag_ms as in 2.
+own_skate_mm: the same while `lock_feet` says that they stand; contact_recall and _precision: share
+of the true frames of standing points that it finds, and of the found ones that are true; lag_ms as
+in 2.
 """
 
 from __future__ import annotations
@@ -173,6 +175,16 @@ def figures(take: Take, recording: Recording) -> dict[str, float]:
     return {name: float(value) for name, value in out.items()}
 
 
+def contact_found(take: Take, recording: Recording, contact: np.ndarray) -> dict[str, float]:
+    """Recall and precision, in percent, of standing points (N, 4)."""
+    true = np.repeat(take.contact[recording.person_frame, recording.track_id - 1], 2, axis=-1)
+    both = 100.0 * (contact & true).sum()
+    return {
+        "contact_recall_percent": float(both / max(true.sum(), 1)),
+        "contact_precision_percent": float(both / max(contact.sum(), 1)),
+    }
+
+
 def stages(seen: Seen, camera: Camera, time_s: np.ndarray) -> dict[str, Recording]:
     """The takes that are compared."""
     live = followed(seen, camera, time_s, (TrackOptions(), FitOptions()))
@@ -220,6 +232,7 @@ def real_motion(chosen: Sequence[tuple[Take, Seen]]) -> dict[str, dict[str, floa
             own = lock_feet(recording)
             row = figures(take, recording)
             row["own_skate_mm"] = foot_skate_mm(recording, own.contact)
+            row |= contact_found(take, recording, own.contact)
             found.setdefault(name, []).append(row)
     return {
         name: {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}

@@ -157,7 +157,7 @@ def test_contact_has_hysteresis_and_a_least_time():
     speed = np.full(60, 1.0)
     speed[5:7] = 0.1  # too short
     speed[20:40] = 0.1
-    speed[28:31] = 0.3  # between the thresholds
+    speed[28:31] = 0.4  # between the thresholds
     place = np.cumsum(speed / 30)
     points = np.zeros((60, 4, 3))
     points[..., 0], points[..., 2] = place[:, None], 5.0
@@ -217,4 +217,4 @@ def test_short_takes_and_single_pictures_are_left_alone(count):
 
 def test_thresholds_in_the_wrong_order_are_one_sentence():
     with pytest.raises(BadInput, match="end later than it begins"):
-        ContactOptions(still_m_s=0.5)
+        ContactOptions(still_m_s=0.6)

@@ -41,10 +41,10 @@ POINTS = tuple(f"{side}_{part}" for side in ("left", "right") for part in SOLES_
 
 @dataclass(frozen=True)
 class ContactOptions:
-    """What counts as standing, and how feet are put."""
+    """What counts as standing, and how feet are put; speeds by `benchmarks/smoothing.py`."""
 
-    still_m_s: float = 0.2  # contact begins below this speed
-    moving_m_s: float = 0.4  # and ends above this
+    still_m_s: float = 0.3  # contact begins below this speed
+    moving_m_s: float = 0.5  # and ends above this
     near_m: float = 0.05  # the same of the height above where the sole stands, with a floor
     away_m: float = 0.10
     depth_trust: float = 0.4  # of speed along the view: it is known worse than that across
