@@ -12,9 +12,10 @@ Kinds of takes: `cross` (walking past each other, or turning back where they mee
 or sitting still behind a wall for 2 to 5 s), `leave` (out of the picture and back, or somebody else
 comes), `circle` (round each other), `poor` (as cross, with a detector that fails thrice as often).
 
-Counted are people of whom 5 joints can be seen; what is found of a hidden one does not count.  `thefts` are switches to a number that somebody else had before; the other switches
-are splits: the same person under a new number.  The result goes to
-`benchmarks/results/identities.json`, a table to the screen.
+Counted are people of whom 5 joints can be seen; what is found of a hidden one does not count.
+`thefts` are switches to a number that somebody else had before; the other switches are splits: the
+same person under a new number.  The result goes to `--output`, a table to
+the screen.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def make_scene(seed: int, kind: str) -> Scene:
     floor_m, low = _paths(rng, kind, people)  # (F, P, 2), (F, P)
     points = _figures(rng, floor_m, low)  # (F, P, 27, 3)
     nodes_px = FOCAL * points[..., :2] / np.maximum(points[..., 2:], 0.3)
-    nodes_px = nodes_px + (WIDTH / 2, HEIGHT / 2)
+    nodes_px = nodes_px + np.array([WIDTH / 2, HEIGHT / 2])
     wall = np.array([120, 20, 200, 180]) if kind == "wall" else None
     visible, front = _visible(nodes_px, points, wall)
     joints_px = nodes_px[:, :, RIG.seen]
@@ -116,10 +117,8 @@ def _paths(rng: np.random.Generator, kind: str, people: int) -> tuple[np.ndarray
             back = far * rng.choice([-1, 1])
             walk = abs(far - behind) / 1.3
             times = np.cumsum([0, begin, walk, stay, walk])
-            track = np.stack(
-                [np.interp(seconds, times, [far, far, behind, behind, back]), np.full(FRAMES, away)],
-                -1,
-            )
+            track = np.interp(seconds, times, [far, far, behind, behind, back])
+            track = np.stack([track, np.full(FRAMES, away)], -1)
             if rng.random() < 0.5:
                 low[:, p] = np.interp(seconds, times[1:] - [0, 0.2, 0, -0.5], [0, 1, 1, 0])
         elif kind == "leave":  # some start outside: strangers
@@ -182,9 +181,7 @@ def _about(angle: np.ndarray, axis: tuple[float, float, float]) -> np.ndarray:
     return matrix_from_rotvec(angle[:, None] * np.array(axis, float))
 
 
-def _turn(
-    body: np.ndarray, name: str, angle: np.ndarray, axis: tuple[float, float, float]
-) -> None:
+def _turn(body: np.ndarray, name: str, angle: np.ndarray, axis: tuple[float, float, float]) -> None:
     """Turn everything below a joint of (F, 27, 3), in place."""
     joint = J3D[name]
     below = RIG.above[:, joint] > 0
@@ -425,17 +422,21 @@ def tracker_of(commit: str) -> Callable[[], Any]:
         (folder / f"old_{name}.py").write_text(text.replace("xnect.appearance", "old_appearance"))
     sys.path.insert(0, str(folder))
     spec = importlib.util.spec_from_file_location("old_track", folder / "old_track.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["old_track"] = module
     spec.loader.exec_module(module)
-    return lambda: module.Tracker()
+    maker: Callable[[], Any] = module.Tracker
+    return maker
 
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "without 2D": {"weight_2d": 0.0},
     "without 3D": {"weight_3d": 0.0},
     "without looks": {"weight_looks": 0.0},
+    "without motion": {"predict_s": 0.0},
+    "without size": {"weight_size": 0.0},
 }
 
 
@@ -451,6 +452,7 @@ def variants(before: str | None, ablate: bool) -> Iterator[tuple[str, Callable[[
 
 
 def main() -> None:
+    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=20, help="of each kind")
     parser.add_argument("--first", type=int, default=0, help="first seed")
@@ -485,8 +487,9 @@ def main() -> None:
         for group, row in shown.items():
             print(f"| {name} | {group} | " + " | ".join(str(row[c]) for c in columns) + " |")
     if args.output:
-        what = {"before": args.before, "fps": FPS, "frames_per_take": FRAMES, "first_seed": args.first,
-                "seeds": args.seeds, "counted_joints": COUNTED, "gate_heights": GATE}  # fmt: skip
+        what = {"before": args.before, "fps": FPS, "frames_per_take": FRAMES,
+                "first_seed": args.first, "seeds_per_kind": args.seeds, "counted_joints": COUNTED,
+                "gate_heights": GATE}  # fmt: skip
         args.output.write_text(json.dumps({**what, "rows": rows}, indent=1) + "\n")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xnect.appearance import torso_histogram, unlikeness
+from xnect.appearance import learned, torso_histogram, unlikeness, unlikeness_of_people
 from xnect.errors import BadInput
 from xnect.kinematics import RIG
 from xnect.skeleton import J2D
@@ -189,3 +189,159 @@ def test_bone_lengths_can_be_given_to_an_identity_only() -> None:
         tracker.set_lengths(7, track.lengths_m)
     with pytest.raises(BadInput, match="positive"):
         tracker.set_lengths(1, np.zeros(21))
+
+
+def walked(
+    drop: tuple[int, ...] = (), *, order: int = 0, shift_px: float = 0.0, scale: float = 1.0
+) -> list[dict[int, int]]:
+    """Identities by number of the walker, frame for frame: three people, two of whom cross."""
+    tracker, rng, out = Tracker(), np.random.default_rng(order), []
+    for i in range(60):
+        places = [60 + 6 * i, 420 - 6 * i, 560.0]
+        colours = ("red", "blue", "green")
+        poses = [person(scale * x + shift_px, size=120 * scale, y_px=240 * scale) for x in places]
+        order_now = rng.permutation(3) if order else np.arange(3)
+        shown = [] if i in drop else [poses[k] for k in order_now]
+        image = np.full((int(480 * scale), int(640 * scale) + 200, 3), 120, np.uint8)
+        for x, colour in zip(places, colours, strict=True):
+            low = max(0, int((x - 30) * scale + shift_px))
+            high = max(0, int((x + 30) * scale + shift_px))
+            image[int(180 * scale) : int(250 * scale), low:high] = COLOURS[colour]
+        tracks = tracker.match(shown, image, i / 30)
+        necks = {t.track_id: t.pose.partial.joints_px[J2D["neck"], 0] for t in tracks}
+        if i not in drop:
+            wanted = [scale * x + shift_px for x in places]
+            out.append(
+                {k: min(necks, key=lambda n: abs(necks[n] - x)) for k, x in enumerate(wanted)}
+                if min(abs(wanted[0] - wanted[1]), 1e9) > 60 * scale
+                else {}
+            )
+    return [frame for frame in out if frame]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_missed_frames_never_split_a_take(seed: int) -> None:
+    """Any frames may be missing, up to half a second at a time."""
+    rng = np.random.default_rng(seed)
+    drop = set(rng.choice(np.arange(3, 60), 8, replace=False).tolist())
+    start = int(rng.integers(3, 45))
+    drop |= set(range(start, start + int(rng.integers(2, 10))))
+    frames = walked(tuple(drop))
+    assert all(frame == frames[0] for frame in frames)
+    assert sorted(frames[0].values()) == [1, 2, 3]
+
+
+def test_order_place_and_size_of_the_picture_do_not_matter() -> None:
+    reference = walked()
+    assert len({tuple(sorted(f.items())) for f in reference}) == 1
+    names = reference[0]
+    for other in (walked(order=5), walked(shift_px=90), walked(scale=0.5)):
+        assert all(set(f.values()) == set(names.values()) and f == other[0] for f in other)
+        assert len(other) == len(reference)
+
+
+def test_two_people_merged_into_one_come_apart_as_they_were() -> None:
+    tracker = Tracker()
+    for i in range(50):
+        left, right = 150 + 4 * i, 346 - 4 * i
+        poses = [person(left), person(right)]
+        if 18 <= i < 30:  # the upper body of one on the legs of the other
+            poses[0].partial.joints_px[8:14] = poses[1].partial.joints_px[8:14]
+            poses = poses[:1]
+        tracks = tracker.match(poses, picture((right, "blue"), (left, "red")), i / 30)
+        if i == 0:
+            first = near(tracks, left), near(tracks, right)
+    assert (near(tracks, left), near(tracks, right)) == first
+    assert len(tracks) == 2
+
+
+def test_a_pose_that_jumps_away_and_back_takes_nobody_with_it() -> None:
+    tracker = Tracker()
+    for i in range(20):
+        x = 1800 if i == 10 else 200
+        tracks = tracker.match([person(x), person(500)], picture((x, "red"), (500, "blue")), i / 30)
+        if i == 0:
+            first = near(tracks, 200), near(tracks, 500)
+    assert (near(tracks, 200), near(tracks, 500)) == first
+
+
+def test_a_single_visible_joint_is_followed_and_breaks_nothing() -> None:
+    tracker, one = Tracker(), person(300)
+    tracker.match([person(300)], picture((300, "red")), 0.0)
+    for i in range(1, 10):
+        one = person(300)
+        one.partial.score[:] = 0
+        one.partial.score[J2D["left_wrist"]] = 0.9
+        tracks = tracker.match([one], picture((300, "red")), i / 30)
+        assert [t.track_id for t in tracks] == [1]
+        assert np.isfinite(tracks[0].pose.partial.joints_px).all()
+    nothing = person(300)
+    nothing.partial.score[:] = 0
+    assert len(tracker.match([nothing], picture((300, "red")), 1 / 3)) == 1
+
+
+def test_who_is_there_keeps_the_pose_when_a_hidden_one_would_take_it() -> None:
+    """Nobody is pushed to a poor pose so that one more person has one."""
+    tracker = Tracker()
+    for i in range(10):
+        first = tracker.match([person(200), person(260)], None, i / 30)
+    ids = near(first, 200), near(first, 260)
+    for i in range(10, 16):  # the left one hides; somebody else comes from the right
+        tracks = tracker.match([person(260), person(330)], None, i / 30)
+        seen = [t for t in tracks if t.missed_s == 0]
+        assert near(seen, 260) == ids[1]
+    assert near(seen, 330) not in ids
+
+
+def test_a_doubtful_return_is_a_new_person_and_no_theft() -> None:
+    """Two in the same clothes leave; who comes back midway between them may be either."""
+    tracker = Tracker()
+    for i in range(10):
+        tracker.match([person(200), person(400)], picture((200, "red"), (400, "red")), i / 30)
+    given = []
+    for i in range(15):
+        tracks = tracker.match([person(300)], picture((300, "red")), 3 + i / 30)
+        given.append([t.track_id for t in tracks])
+    assert given[0] == []  # waits while in doubt
+    assert given[-1] == [3]
+
+
+def test_who_returns_to_one_of_two_places_is_who_was_there() -> None:
+    tracker = Tracker()
+    for i in range(10):
+        tracks = tracker.match(
+            [person(60), person(580)], picture((60, "red"), (580, "red")), i / 30
+        )
+    ids = near(tracks, 60), near(tracks, 580)
+    tracks = tracker.match([person(580)], picture((580, "red")), 1.6)
+    assert [t.track_id for t in tracks] == [ids[1]]
+
+
+def test_looks_behind_somebody_are_not_taken_for_ones_own() -> None:
+    """The colours at a covered torso are those of who stands before it."""
+    tracker = Tracker()
+    for i in range(10):
+        tracker.match([person(200)], picture((200, "red")), i / 30)
+    for i in range(10, 20):  # a nearer one in blue before her
+        tracker.match([person(200), person(210, size=200)], picture((210, "blue")), i / 30)
+    for i in range(20, 40):
+        tracker.match([], picture(), i / 30)
+    tracks = tracker.match([person(200)], picture((200, "red")), 2.5)
+    assert [t.track_id for t in tracks] == [1]
+
+
+def test_views_of_a_person_are_few_and_the_same_view_is_one() -> None:
+    views = np.zeros((7, 30, 30))
+    for k in range(7):
+        views[k, 4 * k, 5] = 1.0
+    gallery = views[:0]
+    for k in (0, 0, 1, 1, 0):
+        gallery = learned(gallery, views[k], rate=0.1, most=4)
+    assert len(gallery) == 2
+    for view in views:
+        gallery = learned(gallery, view, rate=0.1, most=4)
+    assert len(gallery) == 4
+    assert unlikeness(gallery, views[-1:]).min() < 1e-6
+    assert learned(gallery, np.zeros((30, 30)), rate=0.1, most=4) is gallery
+    both = unlikeness_of_people([gallery, views[:0]], views[-1:])
+    assert np.allclose(both[:, 0], [0, 0.5], atol=1e-6)

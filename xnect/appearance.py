@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from xnect.skeleton import J2D
@@ -9,6 +11,7 @@ from xnect.types import PartialPose
 
 BINS = 30
 _MOST_PX = 48  # the torso is sampled no finer than this many pixels across
+_SAME_VIEW = 0.35  # unlikeness below which two histograms are the same view of a person
 _CORNERS = [J2D[n] for n in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
 
 
@@ -49,3 +52,29 @@ def unlikeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     alike = np.sqrt(flat_a) @ np.sqrt(flat_b).T
     known = (flat_a.sum(1) > 0)[:, None] & (flat_b.sum(1) > 0)
     return np.where(known, np.sqrt(np.clip(1 - alike, 0, 1)), 0.5)
+
+
+def learned(gallery: np.ndarray, looks: np.ndarray, *, rate: float, most: int) -> np.ndarray:
+    """(G, 30, 30) looks of one person with the (30, 30) of a frame taken in; at most `most`.
+
+    What is much like a view that is known blends into it by `rate`; another view (the back, another
+    light) is kept beside it, in place of the one that was learned first when there are too many.
+    """
+    if not looks.any():
+        return gallery
+    if not len(gallery):
+        return looks[None]
+    off = unlikeness(gallery, looks[None])[:, 0]
+    if off.min() < _SAME_VIEW:
+        at = int(off.argmin())
+        out = gallery.copy()
+        out[at] += rate * (looks - out[at])
+        return out
+    return np.concatenate([gallery[int(len(gallery) >= most) :], looks[None]])
+
+
+def unlikeness_of_people(galleries: Sequence[np.ndarray], looks: np.ndarray) -> np.ndarray:
+    """(A,) galleries, (B, 30, 30) -> (A, B) unlikeness of the likest view; 0.5 without any."""
+    return np.array(
+        [unlikeness(g, looks).min(0) if len(g) else np.full(len(looks), 0.5) for g in galleries]
+    ).reshape(len(galleries), len(looks))

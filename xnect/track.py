@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from xnect.appearance import BINS, torso_histogram, unlikeness
+from xnect.appearance import BINS, learned, torso_histogram, unlikeness_of_people
 from xnect.errors import BadInput
 from xnect.one_euro import OneEuro
 from xnect.skeleton import BODY, J2D, JOINTS3D, SEEN_AS
@@ -42,8 +42,9 @@ class TrackOptions:
     far_3d_m: float = 0.3  # mean distance of root-relative joints that counts as 1
     far_size: float = 0.35  # change of the logarithm of the size that counts as 1
     predict_s: float = 0.5  # after which a missed person's speed has faded out
-    speed_s: float = 0.15  # over which speed is measured
+    speed_s: float = 0.15  # over which speed is measured; thrice that beside somebody else
     doubt: float = 0.15  # price of having been missed, at most: who was just seen goes first
+    most_speed_m_s: float = 3.0  # across the picture; a merged pose must not throw anybody away
     same_2d: float = 0.25  # torsos: a new pose this near to a matched one is its ghost
     confirm_frames: int = 3
     sure_score: float = 0.6  # person_score from which a new person is given out at once
@@ -54,7 +55,9 @@ class TrackOptions:
     most_again_cost: float = 0.45  # of a pair with somebody lost
     margin_again: float = 0.08  # by which it must be better than any other such pair
     doubt_s: float = 0.3  # a newcomer waits so long when it may be somebody lost
-    looks_rate: float = 0.05  # of the histogram, per frame in which nobody overlaps
+    views: int = 4  # of an upper body that are remembered
+    looks_rate: float = 0.05  # of the histogram, per frame in which looks are learned
+    settle_s: float = 0.3  # nobody has overlapped for so long: looks are learned
     overlap: float = 0.3  # share of the smaller box
     filter_px: tuple[float, float] = (1.7, 0.3)  # cutoff Hz; beta per px/s of a 512 px wide picture
     filter_m: tuple[float, float] = (1.5, 4.0)  # cutoff Hz; beta per m/s
@@ -82,13 +85,14 @@ class _Memory:
 
     seen: PartialPose  # as seen, not filtered
     pose: Pose3D
-    looks: np.ndarray  # (30, 30)
+    looks: np.ndarray  # (G, 30, 30) views of the torso
     size_px: float  # per metre of the reference body; 0 unknown
     born_s: float
     time_s: float
     filter_px: OneEuro
     filter_m: OneEuro
     velocity_px_s: np.ndarray
+    beside_s: float = -np.inf  # when somebody last overlapped
     track_id: int = 0  # 0 until the person is given out
     frames: int = 1
     lengths_m: np.ndarray = field(default_factory=lambda: BODY.lengths_m)
@@ -118,7 +122,7 @@ class Tracker:
         """The identities in this frame, seen or missed only just now, in order of their numbers.
 
         Args:
-            poses: everybody in the frame, in any order.
+            poses: everybody in the frame, in any order; one without any seen joint is nobody.
             image_rgb: (H, W, 3) uint8, for looks; None goes without.
             time_s: of the frame.
 
@@ -131,7 +135,7 @@ class Tracker:
                 "for another video make another Tracker"
             )
         options, first = self.options, not np.isfinite(self._time_s)
-        poses = [_finite(pose) for pose in poses]
+        poses = [p for p in map(_finite, poses) if (p.partial.score > 0).any()]
         self._time_s = time_s
         self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
         partials = [pose.partial for pose in poses]
@@ -141,6 +145,7 @@ class Tracker:
         if image_rgb is not None:
             for k, pose in enumerate(poses):
                 looks[k] = torso_histogram(image_rgb, pose.partial)
+            looks[_covered(partials, sizes)] = 0
         px = 1.0 if image_rgb is None else max(image_rgb.shape[:2]) / 512
 
         recent = [m for m in self._people if time_s - m.time_s <= options.miss_s]
@@ -253,7 +258,7 @@ class Tracker:
         cost = (
             options.weight_2d * apart / gate
             + options.weight_3d * np.minimum(off_m / options.far_3d_m, 1)
-            + options.weight_looks * unlikeness(np.stack([m.looks for m in people]), looks)
+            + options.weight_looks * unlikeness_of_people([m.looks for m in people], looks)
             + options.weight_size * _resized(people, sizes, options.far_size)
             + options.doubt * (1 - 1 / grown)
         )
@@ -272,7 +277,7 @@ class Tracker:
         """(M, K) cost of newcomers being somebody lost: half looks, the rest place and size."""
         if not lost or not new:
             return np.zeros((len(lost), len(new)))
-        unlike = unlikeness(np.stack([m.looks for m in lost]), np.stack([m.looks for m in new]))
+        unlike = _unlike(lost, new)
         missed_s = np.array([[n.born_s - m.time_s for n in new] for m in lost])
         reach = 2 * (1 + np.maximum(missed_s, 0))  # torsos that a walker may have gone
         apart = _apart([m.seen for m in lost], [m.seen for m in new], self._way_px(lost))
@@ -321,8 +326,10 @@ def _update(
     common = (pose.partial.score > 0) & (memory.seen.score > 0)
     if common.any():
         way = np.median(pose.partial.joints_px[common] - memory.seen.joints_px[common], axis=0)
-        gain = 1 - np.exp(-passed_s / options.speed_s)
-        memory.velocity_px_s = memory.velocity_px_s + gain * (way / passed_s - memory.velocity_px_s)
+        gain = 1 - np.exp(-passed_s / (options.speed_s * (1 if alone else 3)))
+        speed = memory.velocity_px_s + gain * (way / passed_s - memory.velocity_px_s)
+        most = options.most_speed_m_s * (memory.size_px or np.inf)
+        memory.velocity_px_s = speed * min(1.0, most / max(float(np.linalg.norm(speed)), 1e-9))
     if size_px > 0 and memory.size_px > 0:
         gain = 1 - np.exp(-passed_s / 0.3)
         memory.size_px *= (size_px / memory.size_px) ** gain
@@ -331,10 +338,10 @@ def _update(
     memory.seen, memory.time_s = pose.partial, time_s
     memory.frames += 1
     memory.pose = _filtered(memory, pose, time_s, px)
-    if not memory.looks.any():
-        memory.looks = looks
-    elif looks.any() and alone:
-        memory.looks = memory.looks + options.looks_rate * (looks - memory.looks)
+    if not alone:
+        memory.beside_s = time_s
+    if time_s - memory.beside_s >= options.settle_s or not len(memory.looks):
+        memory.looks = learned(memory.looks, looks, rate=options.looks_rate, most=options.views)
 
 
 def _born(
@@ -346,8 +353,8 @@ def _born(
     options: TrackOptions,
 ) -> _Memory:
     memory = _Memory(
-        pose.partial, pose, looks, size_px, time_s, time_s, OneEuro(*options.filter_px),
-        OneEuro(*options.filter_m), np.zeros(2),
+        pose.partial, pose, looks[None][: int(looks.any())], size_px, time_s, time_s,
+        OneEuro(*options.filter_px), OneEuro(*options.filter_m), np.zeros(2),
     )  # fmt: skip
     memory.pose = _filtered(memory, pose, time_s, px)
     return memory
@@ -357,7 +364,7 @@ def _become(new: _Memory, lost: _Memory) -> None:
     """Make a newcomer the one who was lost."""
     new.track_id, new.lengths_m = lost.track_id, lost.lengths_m
     new.frames += lost.frames
-    new.looks = lost.looks if lost.looks.any() else new.looks
+    new.looks = lost.looks if len(lost.looks) else new.looks
     new.previous, new.previous_time_s = lost.previous, lost.previous_time_s
     new.before, new.before_time_s = lost.before, lost.before_time_s
     new.root_velocity_m_s = lost.root_velocity_m_s
@@ -407,6 +414,36 @@ def _resized(people: Sequence[_Memory], sizes: np.ndarray, far: float) -> np.nda
     known = (old > 0) & (sizes > 0)
     change = np.abs(np.log(np.where(known, sizes / np.maximum(old, 1e-9), 1.0)))
     return np.minimum(change / far, 1)
+
+
+def _unlike(lost: Sequence[_Memory], new: Sequence[_Memory]) -> np.ndarray:
+    """(M, K) unlikeness of the likest views; 0.5 where one was never seen."""
+    columns = [
+        unlikeness_of_people([m.looks for m in lost], n.looks).min(1)
+        if len(n.looks)
+        else np.full(len(lost), 0.5)
+        for n in new
+    ]
+    return np.stack(columns, 1)
+
+
+_TORSO = [J2D[n] for n in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
+
+
+def _covered(poses: Sequence[PartialPose], sizes: np.ndarray) -> np.ndarray:
+    """(K,) bool: whose torso somebody nearer stands before, so that its colours are not his."""
+    out = np.zeros(len(poses), bool)
+    low, high = np.full((len(poses), 2), np.inf), np.full((len(poses), 2), -np.inf)
+    for k, pose in enumerate(poses):
+        if (pose.score[_TORSO] > 0).sum() >= 3:
+            corners = pose.joints_px[_TORSO][pose.score[_TORSO] > 0]
+            low[k], high[k] = corners.min(0), corners.max(0)
+    for k in range(len(poses)):
+        side = np.minimum(high, high[k]) - np.maximum(low, low[k])
+        shared = np.where((side > 0).all(1), side.prod(1), 0) if len(side) else np.zeros(0)
+        own = np.prod(high[k] - low[k]) if np.isfinite(low[k]).all() else 0.0
+        out[k] = bool((shared[sizes > sizes[k]] > 0.3 * own).any()) if own else False
+    return out
 
 
 _SEEN, _SHOWN = np.array(
