@@ -21,7 +21,7 @@ from xnect.place import place
 from xnect.residuals import FEET
 from xnect.rig import JOINTS, RIG, SOLES_M
 from xnect.rotations import matrix_from_quat, matrix_from_rotvec, rotvec_from_matrix
-from xnect.skeleton import J2D, J3D, REFERENCE_STATURE_M, ROOT, SEEN_AS
+from xnect.skeleton import BODY, J2D, J3D, REFERENCE_STATURE_M, ROOT, SEEN_AS
 from xnect.track import Track
 from xnect.types import Person
 
@@ -106,19 +106,21 @@ def gather(
         tracks: at least one.
         camera: of the picture in which the joints' pixels are.
         time_s: of the frame.
-        height_m: everybody's stature.
+        height_m: stature of those whose `Track.lengths_m` are those of a body of 1.70 m; the
+            lifted pose of an identity with larger or smaller bones is scaled with them.
         face: weight of a 2D point of the face against one of the body.
         floor: when it is known.
         past: how far the past is trusted.
     """
-    size = height_m / REFERENCE_STATURE_M
-    joints = np.array([t.pose.joints_m for t in tracks], np.float64) * size
+    lengths = np.array([t.lengths_m for t in tracks]) * (height_m / REFERENCE_STATURE_M)
+    size = body_size(lengths)
+    joints = np.array([t.pose.joints_m for t in tracks], np.float64) * size[:, None, None]
     score = np.array([t.pose.score for t in tracks], np.float64)
     pixels = np.array([t.pose.partial.joints_px for t in tracks], np.float64)
     seen = np.array([t.pose.partial.score for t in tracks], np.float64)
     score = np.where(np.isfinite(joints).all(-1) & np.isfinite(score), np.clip(score, 0, 1), 0)
     seen = np.where(np.isfinite(pixels).all(-1) & np.isfinite(seen), np.clip(seen, 0, 1), 0)
-    rest = offsets_m(np.array([t.lengths_m for t in tracks]) * size)
+    rest = offsets_m(lengths)
     joints = np.where(score[..., None] > 0, joints, _resting(rest))
     joints = joints - joints[:, ROOT, None]
     rays = camera.rays(np.where(seen[..., None] > 0, pixels, 0.0))
@@ -137,7 +139,7 @@ def gather(
     weight_2d = np.ones(len(J2D))
     weight_2d[_FACE] = face
     return Evidence(
-        size=np.full(len(tracks), size),
+        size=size,
         rest_m=rest,
         target_m=joints,
         target_weight=score * (np.arange(JOINTS) != ROOT),
@@ -152,6 +154,23 @@ def gather(
         contact=_contact(feet, use & ~moved, size, floor, past),
         floor=floor,
     )
+
+
+def body_size(lengths_m: np.ndarray) -> np.ndarray:
+    """(..., 21) m bone lengths -> (...,) size of that body against the reference body.
+
+    Measured as `skeleton.chain_m` does: thighs, pelvis to spine, spine to neck.
+    """
+    return _chain_m(lengths_m) / _CHAIN_M
+
+
+def _chain_m(lengths_m: np.ndarray) -> np.ndarray:
+    thigh = (lengths_m[..., J3D["left_knee"]] + lengths_m[..., J3D["right_knee"]]) / 2
+    total: np.ndarray = thigh + lengths_m[..., J3D["spine"]] + lengths_m[..., J3D["neck"]]
+    return total
+
+
+_CHAIN_M = float(_chain_m(BODY.lengths_m))
 
 
 def _expected(
@@ -193,12 +212,12 @@ def _expected(
 
 
 def _contact(
-    feet_m: np.ndarray, use: np.ndarray, size: float, floor: Floor | None, past: PastOptions
+    feet_m: np.ndarray, use: np.ndarray, size: np.ndarray, floor: Floor | None, past: PastOptions
 ) -> np.ndarray:
     """(P, 4) 0..1: how near the floor each foot was."""
     if floor is None:
         return np.zeros(feet_m.shape[:2])
-    height = floor.heights_m(feet_m) - size * _SOLES_M
+    height = floor.heights_m(feet_m) - size[:, None] * _SOLES_M
     low, high = past.near_m
     return np.clip((high - height) / (high - low), 0, 1) * use[:, None]
 

@@ -32,6 +32,7 @@ from xnect.image import as_rgb8
 from xnect.lift import lift
 from xnect.network import Network, channels_last
 from xnect.prepare import image_from_cell, network_hw, normalise, resize
+from xnect.proportions import Builds, ProportionOptions
 from xnect.track import Tracker, TrackOptions
 from xnect.types import Frame, PartialPose, Person, Pose3D, Result
 
@@ -67,6 +68,8 @@ class Pipeline:
         associate: Thresholds of the association.
         track: Options of the identities, with the filters over time.
         fit: Options of the skeleton fit, with the height prior.
+        proportions: What a stream learns of each identity's bones and, over a known floor, stature;
+            None keeps the same body for everybody.
     """
 
     def __init__(
@@ -80,12 +83,14 @@ class Pipeline:
         associate: AssociateOptions = AssociateOptions(),
         track: TrackOptions = TrackOptions(),
         fit: FitOptions = FitOptions(),
+        proportions: ProportionOptions | None = ProportionOptions(),
     ) -> None:
         self.device = torch.device(device)
         self.network = channels_last(folded(network).to(self.device))
         self.lifter = lifter.eval()  # tiny: stays on the host
         self.input_hw, self.camera = input_hw, camera
         self.associate_options, self.track_options, self.fit_options = associate, track, fit
+        self.proportion_options = proportions
         self.half = self.device.type == "cuda" or fast_bf16(self.device)
 
     def __call__(self, image: np.ndarray) -> Result:
@@ -115,6 +120,7 @@ class Pipeline:
             BadInput: a frame that is no picture, or time that does not increase.
         """
         tracker = Tracker(self.track_options)
+        builds = self._builds()
         for number, item in enumerate(frames):
             frame = item if isinstance(item, Frame) else Frame(number, number / fps, item)
             watch = Stopwatch()
@@ -126,6 +132,8 @@ class Pipeline:
             with watch("fit"):
                 people = fit(tracks, camera, frame.time_s, self.fit_options)
                 tracker.remember(people)
+                if builds is not None:
+                    builds.update(tracker, tracks, people, camera, frame.time_s)
             yield self._result(frame, camera, people, watch)
 
     def camera_for(self, image: np.ndarray) -> Camera:
@@ -150,6 +158,12 @@ class Pipeline:
     def find(self, image: np.ndarray) -> list[PartialPose]:
         """Stage I and association alone: who is where in the picture, in 2D."""
         return self._partials(as_rgb8(image), Stopwatch())
+
+    def _builds(self) -> Builds | None:
+        """A memory of people's builds for one stream."""
+        if self.proportion_options is None:
+            return None
+        return Builds(self.proportion_options, self.fit_options.height_m)
 
     def _partials(self, picture: np.ndarray, watch: Stopwatch) -> list[PartialPose]:
         with watch("prepare"):

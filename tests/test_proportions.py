@@ -1,0 +1,260 @@
+"""Builds: bones and statures learned from poses made of the rig itself, and of simulated takes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rig_takes import UPRIGHT
+
+from xnect.calib.camera import Camera
+from xnect.calib.floor import Floor, floor_of
+from xnect.evidence import body_size
+from xnect.fit import fit
+from xnect.kinematics import Pose, forward, offsets_m, with_hinges
+from xnect.proportions import (
+    EXACT,
+    LIFTER,
+    Builds,
+    ProportionOptions,
+    combined,
+    lengths_of,
+    log_bones,
+    resized,
+)
+from xnect.rig import JOINTS, RIG, SOLES_M
+from xnect.rotations import matrix_from_rotvec
+from xnect.skeleton import BODY, FLIP3D, J3D, ROOT
+from xnect.track import Track, Tracker
+from xnect.types import PartialPose, Pose3D
+
+CAMERA = Camera(1000.0, 1000.0, 639.5, 359.5, 1280, 720)
+TILT = matrix_from_rotvec(np.array([0.15, 0.0, 0.0])) @ UPRIGHT  # camera from world, y up
+FLOOR = floor_of(TILT[:, 1], 1.5)
+EXACTLY = ProportionOptions(bones=True, response=EXACT)
+BONES = np.arange(JOINTS) != ROOT
+
+
+def unusual() -> np.ndarray:
+    """(21,) m of a body of reference size with long legs and forearms and narrow shoulders."""
+    lengths = BODY.lengths_m.copy()
+    for part, factor in (("knee", 1.1), ("ankle", 1.13), ("wrist", 0.88), ("shoulder", 0.88)):
+        for side in ("left", "right"):
+            lengths[J3D[f"{side}_{part}"]] *= factor
+    lengths[J3D["spine"]] *= 0.9
+    return lengths / body_size(lengths)
+
+
+def standing(
+    count, *, lengths_m=BODY.lengths_m, stature_m=1.70, depth_m=4.0, up_m=0.0, noise_m=0.0, seed=0
+):
+    """Poses of reference size of somebody who stands and moves the arms; (F, 21, 3) m the truth."""
+    rng = np.random.default_rng(seed)
+    size = stature_m / 1.70
+    local = np.tile(np.eye(3), (count, JOINTS, 1, 1))
+    turn = np.array([0, 1, 0]) * 0.4 * np.sin(np.arange(count) / 9)[:, None]
+    local[:, ROOT] = TILT @ matrix_from_rotvec(turn)
+    arms = 0.6 * np.sin(np.arange(count)[:, None, None] / 7 + rng.uniform(0, 6, (2, 3)))
+    local[:, [J3D["left_shoulder"], J3D["right_shoulder"]]] = matrix_from_rotvec(arms)
+    pose = with_hinges(Pose(np.zeros((count, 3)), local), np.full((count, len(RIG.hinges)), 0.05))
+    points = forward(pose, offsets_m(np.tile(lengths_m, (count, 1)))).points_m  # (F, N, 3)
+    feet = points[:, [J3D["left_ankle"], J3D["right_ankle"]]] @ TILT[:, 1]
+    under = feet.min() - SOLES_M["ankle"]
+    at = TILT @ np.array([0.2, -1.5 + up_m - size * under, 0.0])
+    along = TILT @ np.array([0.0, 0.0, -1.0])
+    at = at + along * (depth_m - at[2]) / along[2]
+    there = points * size + at
+    poses = []
+    for body, place in zip(points, there, strict=True):
+        pixels = CAMERA.project(place[RIG.seen])
+        pixels = pixels + rng.normal(0, 1000 * noise_m * size / depth_m, pixels.shape)
+        joints = body[:JOINTS] + rng.normal(0, noise_m, (JOINTS, 3))
+        partial = PartialPose(pixels, np.full(18, 0.8), np.zeros((18, 63)), 0.9)
+        poses.append(Pose3D(partial, joints - joints[ROOT], np.full(JOINTS, 0.8)))
+    return poses, there[:, :JOINTS]
+
+
+def learned(poses, options, *, floor: Floor | None = None, builds=None):
+    builds = builds or Builds(options)
+    camera = replace(CAMERA, floor=floor)
+    given = []
+    for f, pose in enumerate(poses):
+        if builds.observe([Track(1, pose)], camera, f / 30):
+            given.append((f, builds[1]))
+    return builds[1], given
+
+
+def followed(poses, options, floor):
+    """Root depths of the fit, and the last person."""
+    camera, tracker, builds = replace(CAMERA, floor=floor), Tracker(), Builds(options)
+    depths, people = [], ()
+    for f, pose in enumerate(poses):
+        tracks = tracker.match([pose], None, f / 30)
+        people = fit(tracks, camera, f / 30)
+        tracker.remember(people)
+        builds.update(tracker, tracks, people, camera, f / 30)
+        depths.append(people[0].root_m[2])
+    return np.array(depths), people[0], builds[1]
+
+
+def off_m(lengths, truth):
+    return np.abs(lengths - truth)[BONES].mean()
+
+
+@pytest.mark.parametrize("response", [EXACT, LIFTER])
+def test_builds_are_symmetric_and_of_reference_size(response) -> None:
+    options = ProportionOptions(bones=True, response=response)
+    poses, _ = standing(20, lengths_m=unusual(), noise_m=0.03)
+    build, given = learned(poses, options)
+    assert [f + 1 for f, _ in given] == [5, 15]
+    np.testing.assert_array_equal(build.lengths_m, build.lengths_m[list(FLIP3D)])
+    assert body_size(build.lengths_m) == pytest.approx(1)
+    assert build.lengths_m[ROOT] == 0 and (build.lengths_m[BONES] > 0).all()
+
+
+def test_bones_change_in_steps_and_never_after_the_last() -> None:
+    options = replace(EXACTLY, steps=(3, 8), bones_settled=0.0)
+    poses, _ = standing(12, lengths_m=unusual(), noise_m=0.03)
+    builds, seen = Builds(options), []
+    for f, pose in enumerate(poses):
+        builds.observe([Track(1, pose)], CAMERA, f / 30)
+        seen.append(builds[1])
+    assert [b.frozen for b in seen] == [False] * 7 + [True] * 5
+    changes = [f for f in range(1, 12) if (seen[f].lengths_m != seen[f - 1].lengths_m).any()]
+    assert changes == [2, 7]
+    other, _ = standing(30, seed=5)
+    frozen, given = learned(other, options, builds=builds)
+    assert not given
+    np.testing.assert_array_equal(frozen.lengths_m, seen[-1].lengths_m)
+
+
+def test_settled_bones_freeze_early() -> None:
+    poses, _ = standing(16, lengths_m=unusual())
+    assert learned(poses, replace(EXACTLY, bones_settled=0.045))[0].frozen
+    assert not learned(poses, replace(EXACTLY, bones_settled=0.0))[0].frozen
+
+
+def test_the_order_of_frames_does_not_matter() -> None:
+    poses, _ = standing(45, lengths_m=unusual(), noise_m=0.03)
+    samples = np.array([log_bones(p, EXACTLY) for p in poses])
+    mixed = np.random.default_rng(0).permutation(samples)
+    np.testing.assert_allclose(lengths_of(samples, EXACTLY)[0], lengths_of(mixed, EXACTLY)[0])
+    one, _ = learned(poses, EXACTLY, floor=FLOOR)
+    back, _ = learned(poses[::-1], EXACTLY, floor=FLOOR)
+    assert back.stature_m == pytest.approx(one.stature_m, abs=0.01)
+
+
+def test_noise_of_2_cm_leaves_bones_better_than_the_prior() -> None:
+    truth = unusual()
+    poses, _ = standing(45, lengths_m=truth, noise_m=0.02)
+    build, _ = learned(poses, EXACTLY)
+    assert off_m(build.lengths_m, truth) < 0.5 * off_m(BODY.lengths_m, truth)
+
+
+def test_few_frames_stay_near_the_prior() -> None:
+    truth = unusual()
+    poses, _ = standing(45, lengths_m=truth, noise_m=0.02)
+    samples = np.array([log_bones(p) for p in poses])
+    few, sd_few = lengths_of(samples[:1])
+    many, sd_many = lengths_of(samples)
+    assert off_m(few, BODY.lengths_m) < 0.75 * off_m(many, BODY.lengths_m)
+    assert (sd_few > sd_many)[:2].all()  # thighs and shanks; short bones are hardly measured
+    none, sd = lengths_of(samples[:0])
+    np.testing.assert_allclose(none, BODY.lengths_m)
+    assert sd == pytest.approx([one.spread for one in LIFTER.values()])
+
+
+def test_a_child_on_a_floor_is_small_and_near() -> None:
+    poses, truth = standing(50, stature_m=1.15, noise_m=0.01)
+    adult, _, _ = followed(poses, ProportionOptions(), None)
+    depths, person, build = followed(poses, ProportionOptions(), FLOOR)
+    true_m = truth[:, ROOT, 2]
+    assert (adult[-5:] / true_m[-5:]).mean() > 1.4  # what a stature of 1.70 m makes of it
+    assert abs(build.stature_m - 1.15) < 0.06
+    assert abs(build.stature_m - 1.15) < 3 * build.stature_sd_m < 0.2
+    assert np.abs(depths[8:] / true_m[8:] - 1).max() < 0.05
+    assert body_size(person.bone_lengths_m) * 1.70 == pytest.approx(build.stature_m)
+    jumps = np.flatnonzero(np.abs(np.diff(depths)) > 0.2)
+    assert list(jumps) in ([6], [7])  # one step from adult to child, no swinging about
+
+
+@pytest.mark.parametrize("stature_m", [1.5, 1.85])
+def test_others_get_their_stature_too(stature_m) -> None:
+    poses, _ = standing(50, stature_m=stature_m, depth_m=5.0, noise_m=0.01)
+    build, _ = learned(poses, ProportionOptions(), floor=FLOOR)
+    assert abs(build.stature_m - stature_m) < 0.06
+
+
+@pytest.mark.parametrize("up_m", [0.2, 0.8, 1.4, 1.6, 2.5])
+def test_feet_in_the_air_do_not_explode(up_m) -> None:
+    poses, _ = standing(50, up_m=up_m, noise_m=0.01)
+    build, _ = learned(poses, ProportionOptions(), floor=FLOOR)
+    assert 1.5 < build.stature_m < 2.1
+    assert 0 < build.stature_sd_m < 0.2
+
+
+def test_feet_that_move_say_nothing() -> None:
+    poses, _ = standing(50)
+    shifted = [
+        replace(
+            p, partial=replace(p.partial, joints_px=p.partial.joints_px + np.array([12 * f, 0]))
+        )
+        for f, p in enumerate(poses)
+    ]
+    assert learned(shifted, ProportionOptions(), floor=FLOOR)[1] == []
+
+
+def test_a_given_stature_is_believed_of_one_person_alone() -> None:
+    poses, _ = standing(50, stature_m=1.70)
+    options = ProportionOptions(given=True)
+    alone = Builds(options, height_m=1.8)
+    build, _ = learned(poses, options, floor=FLOOR, builds=alone)
+    assert build.stature_m == pytest.approx(1.8, abs=0.015)
+    assert build.stature_sd_m < 0.011
+    among = Builds(options, height_m=1.8)
+    among.observe([Track(7, poses[0])], CAMERA, -1.0)
+    build, _ = learned(poses, options, floor=FLOOR, builds=among)
+    assert abs(build.stature_m - 1.70) < 0.04
+
+
+def test_joints_that_are_missing_or_not_finite_do_no_harm() -> None:
+    poses, _ = standing(50, lengths_m=unusual())
+    rng = np.random.default_rng(1)
+    worse = []
+    for pose in poses:
+        gone = rng.random(18) < 0.4
+        pixels = np.where(gone[:, None], np.nan, pose.partial.joints_px)
+        score = np.where(gone & (rng.random(18) < 0.5), 0.0, pose.partial.score)
+        joints = np.where(rng.random((21, 1)) < 0.2, np.nan, pose.joints_m)
+        worse.append(replace(pose, partial=replace(pose.partial, joints_px=pixels, score=score),
+                             joints_m=joints))  # fmt: skip
+    build, _ = learned(worse, ProportionOptions(bones=True), floor=FLOOR)
+    assert np.isfinite(build.lengths_m).all()
+    assert abs(build.stature_m - 1.70) < 0.1
+    nobody = replace(poses[0].partial, score=np.zeros(18), joints_px=np.full((18, 2), np.nan))
+    build, given = learned([replace(p, partial=nobody) for p in poses[:20]],
+                           ProportionOptions(bones=True), floor=FLOOR)  # fmt: skip
+    assert given == [] and np.array_equal(build.lengths_m, BODY.lengths_m)
+
+
+def test_without_a_floor_and_bones_nothing_changes() -> None:
+    poses, _ = standing(20, stature_m=1.3, lengths_m=unusual(), noise_m=0.02)
+    build, given = learned(poses, ProportionOptions(bones=False))
+    assert given == [] and build.stature_m == 1.70 and build.frozen
+    np.testing.assert_array_equal(build.lengths_m, BODY.lengths_m)
+
+
+def test_combining_goes_from_the_population_to_the_measurement() -> None:
+    population = [(0.85, 1.70, 0.07), (0.15, 1.25, 0.20)]
+    assert combined(1.2, 100.0, population)[0] == pytest.approx(1.6325, abs=1e-3)
+    assert combined(1.2, 1e-4, population) == pytest.approx((1.2, 1e-4), abs=1e-6)
+    assert combined(1.74, 0.07, [(1.0, 1.70, 0.07)]) == pytest.approx((1.72, 0.07 / 2**0.5))
+
+
+def test_a_resized_person_is_seen_at_the_same_pixels() -> None:
+    poses, _ = standing(1)
+    person = fit([Track(1, poses[0])], CAMERA, 0.0)[0]
+    small = resized(person, 0.7)
+    np.testing.assert_allclose(
+        CAMERA.project(small.joints3d_m), CAMERA.project(person.joints3d_m), atol=1e-6
+    )
+    np.testing.assert_allclose(small.joints3d_m[ROOT], small.root_m)
