@@ -21,6 +21,7 @@ the screen.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import subprocess
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -411,6 +413,7 @@ def summary(takes: list[dict[str, float]]) -> dict[str, float]:
     return {k: round(v, 4) for k, v in out.items()}
 
 
+@functools.cache
 def tracker_of(commit: str) -> Callable[[], Any]:
     """The tracker as it was at a commit, with the looks of that time."""
     folder = Path(tempfile.mkdtemp(prefix="xnect_old_"))
@@ -451,6 +454,16 @@ def variants(before: str | None, ablate: bool) -> Iterator[tuple[str, Callable[[
         yield name, lambda change=change: Tracker(replace(TrackOptions(), **change))
 
 
+def one_take(job: tuple[str, int], before: str | None, ablate: bool) -> dict[str, dict[str, float]]:
+    """Sums of one take for each tracker."""
+    kind, seed = job
+    scene, out = make_scene(seed, kind), {}
+    for name, make in variants(before, ablate):
+        frames, ms = followed(scene, make())
+        out[name] = {**counted(frames), "ms": ms}
+    return out
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -459,17 +472,17 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--before", help="commit of an earlier tracker to compare with")
     parser.add_argument("--ablate", action="store_true", help="each part of the cost off once")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--output", type=Path, help="JSON, such as results/identities.json")
     args = parser.parse_args()
-    makers = dict(variants(args.before, args.ablate))
-    takes: dict[str, list[tuple[str, int, dict[str, float]]]] = {name: [] for name in makers}
-    for kind in args.kinds:
-        for seed in range(args.first, args.first + args.seeds):
-            scene = make_scene(seed, kind)
-            for name, make in makers.items():
-                frames, ms = followed(scene, make())
-                takes[name].append((kind, seed, {**counted(frames), "ms": ms}))
-        print(kind, "done", file=sys.stderr, flush=True)
+    jobs = [(k, s) for k in args.kinds for s in range(args.first, args.first + args.seeds)]
+    takes: dict[str, list[tuple[str, int, dict[str, float]]]] = {}
+    with ProcessPoolExecutor(args.jobs) as pool:
+        done = pool.map(one_take, jobs, [args.before] * len(jobs), [args.ablate] * len(jobs))
+        for (kind, seed), figures in zip(jobs, done, strict=True):
+            print(kind, seed, "done", file=sys.stderr, flush=True)
+            for name, sums in figures.items():
+                takes.setdefault(name, []).append((kind, seed, sums))
     rows: dict[str, dict[str, Any]] = {}
     for name, all_takes in takes.items():
         groups = {"all": [t for _, _, t in all_takes]}

@@ -35,15 +35,15 @@ class TrackOptions:
 
     weight_2d: float = 0.4  # where the joints are: most telling from frame to frame
     weight_3d: float = 0.2  # tells people apart who walk in different directions
-    weight_looks: float = 0.25  # tells them apart after they hid each other
-    weight_size: float = 0.15  # apparent size: tells who is nearer
-    most_cost: float = 0.7  # of a pair; also the price of leaving one without a pose
+    weight_looks: float = 0.4  # tells them apart after they hid each other
+    weight_size: float = 0.25  # apparent size: tells who is nearer
+    most_cost: float = 0.8  # of a pair; also the price of leaving one without a pose
     gate_2d: float = 1.0  # mean distance of joints, in torsos; grows while a person is missed
     far_3d_m: float = 0.3  # mean distance of root-relative joints that counts as 1
     far_size: float = 0.35  # change of the logarithm of the size that counts as 1
-    predict_s: float = 0.5  # after which a missed person's speed has faded out
+    predict_s: float = 1.0  # after which a missed person's speed has faded out
     speed_s: float = 0.15  # over which speed is measured; thrice that beside somebody else
-    doubt: float = 0.15  # price of having been missed, at most: who was just seen goes first
+    doubt: float = 0.2  # price of having been missed, at most: who was just seen goes first
     most_speed_m_s: float = 3.0  # across the picture; a merged pose must not throw anybody away
     same_2d: float = 0.25  # torsos: a new pose this near to a matched one is its ghost
     confirm_frames: int = 3
