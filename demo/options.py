@@ -28,6 +28,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--weights", metavar="FILE", type=Path, help="your own .safetensors file")
     group.add_argument(
+        "--flip-test", action="store_true",
+        help="look at the mirrored picture too: surer joints, twice the network's time",
+    )  # fmt: skip
+    group.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to compute (default: auto)"
     )
 
@@ -173,6 +177,8 @@ def open_pipeline(args: argparse.Namespace) -> Any:
         wanted["preset"] = args.preset
     if args.weights is not None:
         wanted["weights"] = args.weights
+    if args.flip_test:
+        wanted["flip_test"] = True
     if getattr(args, "height", None) is not None:
         wanted["height_m"] = args.height
     if getattr(args, "smooth", "live") == "offline":

@@ -14,6 +14,7 @@ from xnect.fit import FitOptions
 from xnect.lift import load_lifter
 from xnect.network import PRESETS, Network, build_network
 from xnect.pipeline import Pipeline
+from xnect.proportions import ProportionOptions
 from xnect.track import TrackOptions
 
 DEFAULT_PRESET = "s"
@@ -132,6 +133,8 @@ def load_pipeline(
     weights: str | Path | None = None,
     height_m: float | None = None,
     live: bool = True,
+    flip_test: bool = False,
+    proportions: ProportionOptions | None = ProportionOptions(),
 ) -> Pipeline:
     """A pipeline that is ready to run.
 
@@ -142,6 +145,8 @@ def load_pipeline(
         weights: Stage I weights; None takes the bundled ones.
         height_m: Stature assumed for everybody; distances are proportional to it.
         live: False does without filters over time, for a take that `smooth_take` finishes.
+        flip_test: Look at the mirrored picture as well: surer joints, twice the network's time.
+        proportions: What is learned of each identity's bones and stature; None learns nothing.
 
     Raises:
         UnknownName: A preset or device that does not exist.
@@ -168,6 +173,7 @@ def load_pipeline(
     track, fit = (TrackOptions(), FitOptions()) if live else unfiltered()
     if height_m is not None:
         fit = replace(fit, height_m=height_m)
+        proportions = replace(proportions, given=True) if proportions else None
     return Pipeline(
         network,
         load_lifter(WEIGHTS / "lifter.safetensors"),
@@ -176,4 +182,6 @@ def load_pipeline(
         device=pick_device(device),
         track=track,
         fit=fit,
+        proportions=proportions,
+        flip_test=flip_test,
     )

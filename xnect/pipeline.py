@@ -30,6 +30,7 @@ from xnect.errors import BadInput
 from xnect.fit import FitOptions, fit, fit_single
 from xnect.image import as_rgb8
 from xnect.lift import lift
+from xnect.mirror import flip_tested
 from xnect.network import Network, channels_last
 from xnect.prepare import image_from_cell, network_hw, normalise, resize
 from xnect.proportions import Builds, ProportionOptions
@@ -70,6 +71,8 @@ class Pipeline:
         fit: Options of the skeleton fit, with the height prior.
         proportions: What a stream learns of each identity's bones and, over a known floor, stature;
             None keeps the same body for everybody.
+        flip_test: Run the network on the mirrored picture as well and take the mean: surer joints
+            for twice the network's time.
     """
 
     def __init__(
@@ -84,13 +87,14 @@ class Pipeline:
         track: TrackOptions = TrackOptions(),
         fit: FitOptions = FitOptions(),
         proportions: ProportionOptions | None = ProportionOptions(),
+        flip_test: bool = False,
     ) -> None:
         self.device = torch.device(device)
         self.network = channels_last(folded(network).to(self.device))
         self.lifter = lifter.eval()  # tiny: stays on the host
         self.input_hw, self.camera = input_hw, camera
         self.associate_options, self.track_options, self.fit_options = associate, track, fit
-        self.proportion_options = proportions
+        self.proportion_options, self.flip_test = proportions, flip_test
         self.half = self.device.type == "cuda" or fast_bf16(self.device)
 
     def __call__(self, image: np.ndarray) -> Result:
@@ -130,7 +134,7 @@ class Pipeline:
             with watch("track"):
                 tracks = tracker.match(poses, picture, frame.time_s)
             with watch("fit"):
-                people = fit(tracks, camera, frame.time_s, self.fit_options)
+                people = fit(tracks, camera, frame.time_s, self.fit_options, floor=camera.floor)
                 tracker.remember(people)
                 if builds is not None:
                     builds.update(tracker, tracks, people, camera, frame.time_s)
@@ -193,7 +197,7 @@ class Pipeline:
         tensor = tensor.to(self.device).contiguous(memory_format=torch.channels_last)
         kind = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         with torch.autocast(self.device.type, kind, enabled=self.half):
-            maps = self.network(tensor)
+            maps = flip_tested(self.network, tensor) if self.flip_test else self.network(tensor)
         seen = (torch.sigmoid(maps.heatmaps.float()), maps.affinities, maps.codes, maps.offsets)
         planes = [m[0].float().flatten(0, -3) for m in seen]  # each (channels, h, w)
         joined = torch.cat(planes).cpu().numpy()  # one copy

@@ -32,7 +32,9 @@ def load_predict(options: argparse.Namespace) -> Predict:
     """Stage I and association, or the whole pipeline, with a progress bar over the pictures."""
     from xnect.model import load_pipeline
 
-    pipeline = load_pipeline(options.preset, device=options.device, weights=options.weights)
+    pipeline = load_pipeline(
+        options.preset, device=options.device, weights=options.weights, flip_test=options.flip_test
+    )
     run: Predict = pipeline if options.whole else pipeline.find
     bar = tqdm(unit=" pictures", file=sys.stderr)
 
@@ -81,7 +83,11 @@ def pose2sim(options: argparse.Namespace) -> Report:
 
     rows = pose2sim_report(
         lambda camera: load_pipeline(
-            options.preset, device=options.device, weights=options.weights, camera=camera
+            options.preset,
+            device=options.device,
+            weights=options.weights,
+            camera=camera,
+            flip_test=options.flip_test,
         ),
         options.folder,
     )
@@ -156,6 +162,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--preset", help="s or m; default: that of the weights")
             sub.add_argument("--weights", type=Path, help="safetensors; default: the bundled ones")
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+            sub.add_argument("--flip-test", action="store_true", help="the mirrored picture too")
         return sub
 
     def of_pictures(sub: argparse.ArgumentParser) -> None:
