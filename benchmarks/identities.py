@@ -118,20 +118,20 @@ def _paths(rng: np.random.Generator, kind: str, people: int) -> tuple[np.ndarray
             far = side * rng.uniform(0.3, 0.55) * away
             back = far * rng.choice([-1, 1])
             walk = abs(far - behind) / 1.3
-            times = np.cumsum([0, begin, walk, stay, walk])
-            track = np.interp(seconds, times, [far, far, behind, behind, back])
+            at_s = np.cumsum([0, begin, walk, stay, walk])
+            track = np.interp(seconds, at_s, [far, far, behind, behind, back])
             track = np.stack([track, np.full(FRAMES, away)], -1)
             if rng.random() < 0.5:
-                low[:, p] = np.interp(seconds, times[1:] - [0, 0.2, 0, -0.5], [0, 1, 1, 0])
+                low[:, p] = np.interp(seconds, at_s[1:] - [0, 0.2, 0, -0.5], [0, 1, 1, 0])
         elif kind == "leave":  # some start outside: strangers
             x = rng.uniform(-0.7, 0.7) * half if rng.random() < 0.7 else 1.5 * half
             edge = rng.choice([-1, 1]) * 1.5 * half
             out, stay = rng.uniform(0.5, 3.0), rng.uniform(0.3, 3.5)
             go = abs(edge - x) / (1.2 * speed)
-            times = np.cumsum([0, out, go, stay, 2 * half / speed])
+            at_s = np.cumsum([0, out, go, stay, 2 * half / speed])
             back = edge * rng.choice([-1, 1], p=[0.3, 0.7])  # from the other side, sometimes
-            track = np.interp(seconds, times, [x, x, edge, edge, -0.3 * back])
-            after = seconds > times[3]
+            track = np.interp(seconds, at_s, [x, x, edge, edge, -0.3 * back])
+            after = seconds > at_s[3]
             track[after] *= np.sign(edge * back)
             track = np.stack([track, np.full(FRAMES, away)], -1)
         else:
@@ -279,7 +279,7 @@ def _detections(
         else:
             px = place + size * rng.normal(0, 0.5, (18, 2))
             several.append((px, rng.random(18) < 0.35, rng.normal(0, 0.3, (21, 3))))
-        rng.shuffle(several)  # type: ignore[arg-type]
+        rng.shuffle(several)
         out.append([_pose(rng, *one) for one in several if one[1].sum() >= 3])
     return out
 
@@ -451,7 +451,7 @@ def variants(before: str | None, ablate: bool) -> Iterator[tuple[str, Callable[[
     known = {f.name for f in fields(TrackOptions)}
     for name, change in ABLATIONS.items() if ablate else ():
         assert set(change) <= known, f"{name}: {set(change) - known} are no options"
-        yield name, lambda change=change: Tracker(replace(TrackOptions(), **change))
+        yield name, functools.partial(Tracker, replace(TrackOptions(), **change))
 
 
 def one_take(job: tuple[str, int], before: str | None, ablate: bool) -> dict[str, dict[str, float]]:

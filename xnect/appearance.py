@@ -43,7 +43,8 @@ def torso_histogram(image: np.ndarray, pose: PartialPose) -> np.ndarray:
     hsv = cv2.cvtColor(crop, cv2.COLOR_RGB2HSV)
     histogram = cv2.calcHist([hsv], [0, 1], inside, [BINS, BINS], [0, 180, 0, 256])
     histogram = cv2.GaussianBlur(histogram, (3, 3), 0).astype(np.float64)
-    return histogram / histogram.sum()
+    shares: np.ndarray = histogram / histogram.sum()
+    return shares
 
 
 def unlikeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -223,7 +223,7 @@ class Tracker:
             if (others >= cost[row, column] + options.margin_again).all():
                 _become(new[column], lost[row])
                 self._people.remove(lost[row])
-        doubtful = (cost < options.most_again_cost).any(0)
+        doubtful = np.any(cost < options.most_again_cost, axis=0)
         for k in sorted(range(len(new)), key=lambda k: -new[k].seen.person_score):
             waits = doubtful[k] and now_s - new[k].born_s < options.doubt_s
             if not new[k].track_id and not waits:
