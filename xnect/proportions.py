@@ -8,10 +8,10 @@ of the mean body.  Measurement and population are combined by inverse variance.
 *Stature*.  One camera sees shape, not size: somebody twice as tall and twice as far looks the same.
 A known floor tells: the ray through an ankle that stands meets the floor (less the sole) at one
 depth only, and that over the depth of the ankle of a body of 1.70 m is the stature over 1.70 m.
-The median over frames is combined with the population: adults, and some children.
+A quantile over frames is combined with the population: adults, and some children.
 
 Both are given to the tracker only in a few steps, and then frozen: between steps bones do not
-change.  Medians do not care for the order of frames.
+change.  Neither median nor quantile cares for the order of frames.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class ProportionOptions:
     possible_m: tuple[float, float] = (0.5, 2.4)  # a stature beyond is no measurement
     still_m_s: float = 0.35  # an ankle slower than this stands
     still_s: float = 0.1  # over which its speed is measured
+    quantile: float = 0.3  # of the frames: a heel that is up makes people taller, never smaller
+    too_tall: float = 1.02  # what the bundled lifter makes of them still; simulated takes
     one_foot: float = 0.08  # if the ankles differ by a larger share, the lower one stands
 
 
@@ -126,8 +128,8 @@ class Builds:
     ) -> None:  # fmt: skip
         """Learn from a frame, and tell the tracker where a step is due.
 
-        Call it after `tracker.remember(people)`: somebody whose size changes is remembered at the
-        depth that goes with it, so that the next fit begins there.
+        Call it after `tracker.remember(people)`: somebody whose size changes is remembered once
+        more, at the depth that goes with it, so that the next fit begins there.
         """
         fitted = {person.track_id: person for person in people}
         for track_id in self.observe(tracks, camera, time_s):
@@ -136,8 +138,9 @@ class Builds:
             lengths = build.lengths_m * (build.stature_m / self.height_m)
             tracker.set_lengths(track_id, lengths)
             size = float(body_size(lengths) / body_size(before))
-            if track_id in fitted and size != 1:
-                tracker.remember([resized(fitted[track_id], size)])
+            if track_id in fitted and abs(size - 1) > 1e-6:
+                root_m = self._people[track_id].root_m * build.stature_m / REFERENCE_STATURE_M
+                tracker.remember([resized(fitted[track_id], size, root_m)])
 
     def observe(self, tracks: Sequence[Track], camera: Camera, time_s: float) -> list[int]:
         """Learn from a frame; the identities whose build changed."""
@@ -188,6 +191,7 @@ class Builds:
         """(stature, standard deviation) in m by the ankles that stand now, if any does."""
         options = self.options
         measured = statures_m(pose, camera, floor)
+        memory.root_m = measured.root_m
         rays = camera.rays(pose.partial.joints_px[_ANKLES_2D])
         seen = pose.partial.score[_ANKLES_2D] >= options.score_2d
         memory.ankles.append((time_s, np.where(seen[:, None], rays, np.nan)))
@@ -212,8 +216,9 @@ class Builds:
     def _combined(self, statures: np.ndarray) -> tuple[float, float]:
         """(N, 2) measurements and their standard deviations -> stature and its own, in m."""
         frames = max(1.0, len(statures) / self.options.together)
-        value, frame_sd = np.median(statures, 0)
-        spread = 1.4826 * float(np.median(np.abs(statures[:, 0] - value)))
+        middle, frame_sd = np.median(statures, 0)
+        value = np.quantile(statures[:, 0], self.options.quantile) / self.options.too_tall
+        spread = 1.4826 * float(np.median(np.abs(statures[:, 0] - middle)))
         sd = np.hypot(1.25 * max(frame_sd, spread) / np.sqrt(frames), _LASTING * frame_sd)
         return combined(float(value), float(sd), self._population())
 
@@ -240,6 +245,7 @@ class _Memory:
     bones: list[np.ndarray] = field(default_factory=list)  # (B,) each
     statures: list[tuple[float, float]] = field(default_factory=list)
     ankles: deque[tuple[float, np.ndarray]] = field(default_factory=deque)  # time, (2, 2) rays
+    root_m: np.ndarray = field(default_factory=lambda: np.zeros(3))  # if 1.70 m tall
     bones_frozen: bool = False
     stature_frozen: bool = False
 
@@ -250,9 +256,10 @@ class Statures(NamedTuple):
     stature_m: np.ndarray  # (2,)
     sd_m: np.ndarray  # (2,)
     depth_m: np.ndarray  # (2,) of the ankle, of a body of 1.70 m
+    root_m: np.ndarray  # (3,) of that body
 
 
-_LASTING = 0.5  # share of a frame's standard deviation that lasts: floor, pose, shoes
+_LASTING = 0.7  # share of a frame's standard deviation that lasts: floor, pose, shoes
 _SHOWN = np.array([j for j, k in enumerate(SEEN_AS) if k >= 0 and j != J3D["neck"]])
 _SHOWN_2D = np.array([SEEN_AS[j] for j in _SHOWN])
 _ANKLES = [J3D["left_ankle"], J3D["right_ankle"]]
@@ -344,7 +351,7 @@ def statures_m(pose: Pose3D, camera: Camera, floor: Floor) -> Statures:
     factor = floor.distance_m / np.where(good & np.isfinite(below), below, np.nan)
     stature = REFERENCE_STATURE_M * factor
     share = np.sqrt(0.03**2 + (0.08 / depth) ** 2 + (0.03 / np.where(good, below, 1)) ** 2)
-    return Statures(stature, stature * share, depth)
+    return Statures(stature, stature * share, depth, placed.root_m[0])
 
 
 def combined(
@@ -368,12 +375,12 @@ def combined(
     return middle, float(np.sqrt(weight @ (variance + (each - middle) ** 2)))
 
 
-def resized(person: Person, size: float) -> Person:
-    """The person larger by a factor and farther by it: the picture is the same."""
+def resized(person: Person, size: float, root_m: np.ndarray) -> Person:
+    """The person larger by a factor, with the root elsewhere."""
     return replace(
         person,
-        joints3d_m=person.joints3d_m * size,
-        root_m=person.root_m * size,
+        joints3d_m=(person.joints3d_m - person.root_m) * size + root_m,
+        root_m=root_m,
         bone_lengths_m=person.bone_lengths_m * size,
     )
 
