@@ -345,3 +345,23 @@ def test_views_of_a_person_are_few_and_the_same_view_is_one() -> None:
     assert learned(gallery, np.zeros((30, 30)), rate=0.1, most=4) is gallery
     both = unlikeness_of_people([gallery, views[:0]], views[-1:])
     assert np.allclose(both[:, 0], [0, 0.5], atol=1e-6)
+
+
+def test_a_limb_that_comes_loose_is_no_new_person() -> None:
+    tracker = Tracker()
+    for i in range(20):
+        limb = person(500)
+        limb.partial.score[:] = 0
+        limb.partial.score[2:5] = 0.9
+        poses = [person(100), limb] if i >= 3 else [person(100)]
+        assert [t.track_id for t in tracker.match(poses, None, i / 30)] == [1]
+    tracks = tracker.match([person(100), person(500)], None, 21 / 30)
+    assert [t.track_id for t in tracks] == [1, 2]  # the rest of the body comes into sight
+
+
+def test_a_mixture_of_two_people_for_one_frame_is_no_new_person() -> None:
+    """However sure it is: between people who overlap only what lasts is somebody."""
+    tracker = Tracker()
+    for i in range(20):
+        poses = [person(200), person(300)] + ([person(250, score=0.9)] if i == 10 else [])
+        assert [t.track_id for t in tracker.match(poses, None, i / 30)] == [1, 2]

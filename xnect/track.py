@@ -7,10 +7,10 @@
    (Hungarian), in which leaving somebody without a pose has a price too: a poor pair is never made
    for the sake of a pair.
 2. What is left is a newcomer, except for a pose that lies on a matched person's joints.
-3. A newcomer seen in `confirm_frames` frames, or sure enough at once, is given out: as somebody
-   who was lost when looks, place and size say so, and say so clearly; as a new person when they
-   deny it.  While they are in doubt a newcomer waits up to `doubt_s`, and then is a new person:
-   a doubtful one never takes over somebody's identity.
+3. A newcomer of `least_joints` is given out when seen in `confirm_frames` frames, or at once when
+   sure enough and nobody overlaps: as somebody who was lost when looks, place and size say so, and
+   say so clearly; as a new person when they deny it.  While they are in doubt a newcomer waits up
+   to `doubt_s`, and then is a new person: a doubtful one never takes over somebody's identity.
 
 Somebody who is missed is given out for `coast_s` more, with the last pose.
 """
@@ -47,7 +47,8 @@ class TrackOptions:
     most_speed_m_s: float = 3.0  # across the picture; a merged pose must not throw anybody away
     same_2d: float = 0.25  # torsos: a new pose this near to a matched one is its ghost
     confirm_frames: int = 3
-    sure_score: float = 0.6  # person_score from which a new person is given out at once
+    least_joints: int = 4  # seen of a newcomer: fewer are a limb of somebody
+    sure_score: float = 0.6  # person_score of a newcomer, apart from others, given out at once
     first_score: float = 0.35  # the same in the first frame, where nobody can be confirmed yet
     coast_s: float = 0.2  # given out although missed
     miss_s: float = 1.0  # matched by place
@@ -156,7 +157,9 @@ class Tracker:
         for k in sorted(left, key=lambda k: -partials[k].person_score):
             known = [m.seen for m in self._people if m.time_s == time_s]
             if not (_apart(known, [partials[k]]) < options.same_2d).any():
-                self._people.append(_born(poses[k], looks[k], sizes[k], time_s, px, options))
+                born = _born(poses[k], looks[k], sizes[k], time_s, px, options)
+                born.beside_s = -np.inf if alone[k] else time_s
+                self._people.append(born)
         self._people = [
             m
             for m in self._people
@@ -214,7 +217,11 @@ class Tracker:
             for m in self._people
             if not m.track_id
             and m.time_s == now_s
-            and (m.frames >= options.confirm_frames or m.seen.person_score >= enough)
+            and (m.seen.score > 0).sum() >= options.least_joints
+            and (
+                m.frames >= options.confirm_frames
+                or (m.seen.person_score >= enough and (first or m.beside_s < now_s))
+            )
         ]
         lost = [m for m in self._people if m.track_id and m.time_s < now_s]
         cost = self._cost_again(lost, new)
