@@ -24,7 +24,7 @@ from xnect.types import PartialPose
 class AssociateOptions:
     """When a peak is a joint, a link is a limb, and a group of joints is a person."""
 
-    peak_at_least: float = 0.2  # heatmap value; low, since a limb must confirm the joint
+    peak_at_least: float = 0.25  # heatmap value; low, since a limb must confirm the joint
     most_peaks: int = 32  # per joint; 20 people and room for errors
     along_at_least: float = 0.05  # of one sample; the field is about 0 beside limbs
     support_at_least: float = 0.7  # share of samples along a limb; hands and legs cross it
