@@ -18,7 +18,7 @@ class AugmentOptions:
     crop_px: int = 256
     size_range: tuple[float, float] = (0.3, 1.0)  # of a person's box in the crop, log-uniform
     rotation_deg: float = 14.0  # standard deviation
-    any_rotation_share: float = 0.02
+    any_rotation_share: float = 0.05
     min_person_px: float = 20.0  # smaller people are masked
     paste_share: float = 0.15  # of real pictures get rendered people pasted in
     cutout_share: float = 0.05
