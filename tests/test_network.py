@@ -29,8 +29,14 @@ def test_maps_lie_at_stride_8(preset):
     assert maps.codes.shape == (2, 63, 6, 10)
 
 
+def awake(network):
+    """The network with a context that has begun to learn: it starts behind a 1x1 of zeros."""
+    torch.nn.init.normal_(network.context.join.weight, std=0.1)
+    return network
+
+
 def test_every_parameter_gets_a_gradient():
-    network = build_network("s")
+    network = awake(build_network("s"))
     maps = network(torch.randn(2, 3, 64, 64))
     sum(m.square().mean() for m in maps).backward()
     without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
@@ -41,7 +47,7 @@ def test_every_parameter_gets_a_gradient():
     "backbone", ["selecsls42b", "hrnet_w18_small", "resnest14d", "resnet18", "vovnet39a"]
 )
 def test_any_backbone_carries_stage_1(backbone):
-    network = build_network("s", backbone=backbone)
+    network = awake(build_network("s", backbone=backbone))
     assert network.backbone.strides == (8, 16)
     maps = network(torch.randn(2, 3, 48, 64))
     assert maps.heatmaps.shape == (2, 18, 6, 8) and maps.codes.shape == (2, 63, 6, 8)
