@@ -25,8 +25,8 @@ class Context(nn.Module):
         self.down = conv(channels, width, 3, stride=2)
         self.steps = nn.ModuleList(conv(width, width, 3) for _ in range(STEPS))
         self.join = nn.Conv2d((STEPS + 2) * width, channels, 1)
-        nn.init.zeros_(self.join.weight)
-        nn.init.zeros_(self.join.bias)
+        for parameter in self.join.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""

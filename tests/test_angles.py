@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from tests.takes import forward_kinematics, person
 
+from tests.takes import forward_kinematics, person
 from xnect.angles import ANGLES, euler_deg, included_angle_deg, joint_angles_deg
 from xnect.skeleton import BODY, FLIP3D, J3D
 

@@ -9,6 +9,7 @@ the same batch; each only where a cheap test says that it may help, and the lowe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def best(whose: np.ndarray, cost: np.ndarray, people: int, margin: float) -> np.
 def joined(parts: list[Evidence]) -> Evidence:
     """The people of all parts, one after the other."""
     first = parts[0]
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(p, name) for p in parts])
         for name, value in vars(first).items()
         if isinstance(value, np.ndarray)
