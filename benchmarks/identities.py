@@ -42,12 +42,15 @@ from xnect.eval.identities import FrameDistances, identity_figures, image_distan
 from xnect.rig import RIG
 from xnect.rotations import matrix_from_rotvec
 from xnect.skeleton import FLIP2D, J3D
+from xnect.synth import takes
 from xnect.track import Tracker, TrackOptions
 from xnect.types import PartialPose, Pose3D
 
 HERE = Path(__file__).resolve().parent
 KINDS = ("cross", "wall", "leave", "circle", "poor")
 FPS, FRAMES = 25.0, 200
+bursts = functools.partial(takes.bursts, frame_s=1 / FPS)
+drifting = functools.partial(takes.drifting, frame_s=1 / FPS)
 WIDTH, HEIGHT, FOCAL = 320, 180, 250.0
 CAMERA_M = 1.5  # height
 COUNTED = 5  # visible joints
@@ -229,28 +232,28 @@ def _detections(
     metre_px = (FOCAL / away)[..., None, None]
     seen_px = joints_px + metre_px * 0.015 * rng.normal(size=joints_px.shape)
     inside = ((joints_px >= 0) & (joints_px < (WIDTH, HEIGHT))).all(-1)
-    guess = _bursts(rng, (*each, 18), 0.25, 0.3) & inside & (front >= 0)
-    stolen = _bursts(rng, (*each, 18), 0.15, 0.3) & (front >= 0)
+    guess = bursts(rng, (*each, 18), 0.25, 0.3) & inside & (front >= 0)
+    stolen = bursts(rng, (*each, 18), 0.15, 0.3) & (front >= 0)
     for f, p, j in np.argwhere(stolen):
         seen_px[f, p, j] = joints_px[f, front[f, p, j], j]
-    found = (visible | guess | stolen) & ~_bursts(rng, (*each, 18), 0.07 * worse, 0.2)
-    found &= ~_bursts(rng, each, 0.02 * worse, 0.12)[..., None]  # nothing of somebody
-    half = _bursts(rng, each, 0.03 * worse, 0.2)
+    found = (visible | guess | stolen) & ~bursts(rng, (*each, 18), 0.07 * worse, 0.2)
+    found &= ~bursts(rng, each, 0.02 * worse, 0.12)[..., None]  # nothing of somebody
+    half = bursts(rng, each, 0.03 * worse, 0.2)
     legs = np.isin(np.arange(18), np.arange(8, 14))
     found &= ~(half[..., None] & legs)
-    mirrored = _bursts(rng, each, 0.02 * worse, 0.1)
+    mirrored = bursts(rng, each, 0.02 * worse, 0.1)
     seen_px = np.where(mirrored[..., None, None], seen_px[:, :, list(FLIP2D)], seen_px)
-    bone = _drifting(rng, (*each, 21, 3), 0.3) * 0.04 + 0.02 * rng.normal(size=(*each, 21, 3))
+    bone = drifting(rng, (*each, 21, 3), 0.3) * 0.04 + 0.02 * rng.normal(size=(*each, 21, 3))
     root = points[:, :, J3D["pelvis"], None]
     joints_m = points[:, :, :21] - root
     head = np.ptp(joints_m[..., 1], axis=-1).max(0)  # taken to reference size
     joints_m = joints_m * (1.6 / np.maximum(head, 0.5))[:, None, None] + bone
     unsure = np.clip(1.5 - found.mean(-1), 1, 2)[..., None, None]
-    joints_m = joints_m + (unsure - 1) * 0.25 * _drifting(rng, (*each, 21, 3), 0.3)
-    flipped = _bursts(rng, each, 0.03 * worse, 0.1)
+    joints_m = joints_m + (unsure - 1) * 0.25 * drifting(rng, (*each, 21, 3), 0.3)
+    flipped = bursts(rng, each, 0.03 * worse, 0.1)
     joints_m = np.where(flipped[..., None, None], joints_m * (1, 1, -1), joints_m)
-    merge, copy = _bursts(rng, each, 0.35 * worse, 0.2), _bursts(rng, each, 0.01 * worse, 0.1)
-    ghost = _bursts(rng, (frames,), 0.03 * worse, 0.12)
+    merge, copy = bursts(rng, each, 0.35 * worse, 0.2), bursts(rng, each, 0.01 * worse, 0.1)
+    ghost = bursts(rng, (frames,), 0.03 * worse, 0.12)
     place, size = rng.uniform((0, 40), (WIDTH, HEIGHT)), rng.uniform(20, 60)
     out = []
     for f in range(frames):
@@ -330,29 +333,6 @@ def _pictures(
         if wall is not None:
             image[wall[1] : wall[3], wall[0] : wall[2]] = 80
         out.append(np.clip(image + noise, 0, 255).astype(np.uint8))
-    return out
-
-
-def _drifting(rng: np.random.Generator, shape: tuple[int, ...], lasts_s: float) -> np.ndarray:
-    """Noise of unit variance that forgets itself after `lasts_s`."""
-    keep = np.exp(-1 / (FPS * lasts_s))
-    out = rng.normal(size=shape)
-    for f in range(1, shape[0]):
-        out[f] = keep * out[f - 1] + np.sqrt(1 - keep**2) * out[f]
-    return out
-
-
-def _bursts(
-    rng: np.random.Generator, shape: tuple[int, ...], share: float, lasts_s: float
-) -> np.ndarray:
-    """Bool: true for `share` of the frames, for about `lasts_s` at a time."""
-    share = min(share, 0.9)
-    end = 1 / (FPS * lasts_s)
-    out = np.empty(shape, bool)
-    out[0] = rng.random(shape[1:]) < share
-    for f in range(1, shape[0]):
-        chance = rng.random(shape[1:])
-        out[f] = np.where(out[f - 1], chance >= end, chance < end * share / (1 - share))
     return out
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xnect.demo.inputs import find_inputs
 from xnect.errors import CannotOpenSource
 
 if TYPE_CHECKING:
@@ -26,22 +26,7 @@ def find_pictures(words: Sequence[str]) -> list[Path]:
     Raises:
         CannotOpenSource: A pattern or a folder gives nothing.
     """
-    found: list[Path] = []
-    for word in words:
-        path = Path(word)
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if is_picture(p))
-            if not inside:
-                raise CannotOpenSource(f"cannot use the folder {path}: there is no picture in it")
-            found += inside
-        elif not path.exists() and glob.has_magic(word):
-            matched = sorted(Path(p) for p in glob.glob(word, recursive=True))
-            if not matched:
-                raise CannotOpenSource(f"cannot find any file like {word}")
-            found += matched
-        else:
-            found.append(path)
-    return list(dict.fromkeys(found))
+    return find_inputs(words, is_picture, "picture")
 
 
 def is_picture(path: Path) -> bool:

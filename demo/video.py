@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,9 +14,10 @@ from typing import Protocol
 import numpy as np
 
 from xnect.calib.camera import Camera
+from xnect.demo.inputs import find_inputs
 from xnect.demo.outputs import Outputs
 from xnect.demo.sources.video import SUFFIXES, VideoFile
-from xnect.errors import CannotOpenSource, XnectError
+from xnect.errors import XnectError
 from xnect.types import Frame, Result
 
 
@@ -217,22 +217,7 @@ def find_videos(words: Sequence[str]) -> list[Path]:
     Raises:
         CannotOpenSource: a pattern or a folder gives nothing.
     """
-    found: list[Path] = []
-    for word in words:
-        path = Path(word)
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if _is_input(p))
-            if not inside:
-                raise CannotOpenSource(f"cannot use the folder {path}: there is no video in it")
-            found += inside
-        elif not path.exists() and glob.has_magic(word):
-            matched = sorted(Path(p) for p in glob.glob(word, recursive=True))
-            if not matched:
-                raise CannotOpenSource(f"cannot find any file like {word}")
-            found += matched
-        else:
-            found.append(path)
-    return list(dict.fromkeys(found))
+    return find_inputs(words, _is_input, "video")
 
 
 def _is_input(path: Path) -> bool:

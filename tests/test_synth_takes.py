@@ -7,7 +7,7 @@ from xnect.residuals import FEET
 from xnect.rig import SOLES_M
 from xnect.skeleton import SEEN_AS
 from xnect.synth.skeletons import load_bodies
-from xnect.synth.takes import DetectorOptions, Take, _bursts, _drifting, make_take
+from xnect.synth.takes import DetectorOptions, Take, bursts, drifting, make_take
 
 PACK = SHARED / "data" / "synth"
 EXACT = DetectorOptions(
@@ -50,14 +50,14 @@ def test_bones_do_not_change_their_lengths(take: Take) -> None:
 
 
 def test_bursts_last_and_have_their_share() -> None:
-    on = _bursts(np.random.default_rng(0), (400, 500), 0.1, 0.3)
+    on = bursts(np.random.default_rng(0), (400, 500), 0.1, 0.3)
     assert on.mean() == pytest.approx(0.1, rel=0.1)
     starts = (on[1:] & ~on[:-1]).sum()
     assert on.sum() / starts == pytest.approx(9, rel=0.15)  # frames of 0.3 s
 
 
 def test_drift_has_unit_variance_and_forgets_itself() -> None:
-    noise = _drifting(np.random.default_rng(0), (400, 500), 0.3)
+    noise = drifting(np.random.default_rng(0), (400, 500), 0.3)
     assert noise.std() == pytest.approx(1, rel=0.05)
     assert (noise[9:] * noise[:-9]).mean() == pytest.approx(np.exp(-1), rel=0.1)
 

@@ -143,19 +143,19 @@ def detect(
     frames, people = joints_m.shape[:2]
     each = (frames, people, 18)
     error = options.offset_m * rng.normal(size=(1, people, 18, 2))
-    error = error + options.drift_m * _drifting(rng, (*each, 2), options.drift_s)
+    error = error + options.drift_m * drifting(rng, (*each, 2), options.drift_s)
     error = error + options.tremble_m * rng.normal(size=(*each, 2))
-    wild = _bursts(rng, each, options.wild, options.brief_s)
+    wild = bursts(rng, each, options.wild, options.brief_s)
     error = error + wild[..., None] * options.wild_m * rng.normal(size=(*each, 2))
     rays = shown_m[..., :2] / np.maximum(shown_m[..., 2:], 0.2)
     pixels = camera.project(shown_m) + error * 1000.0 / shown_m[..., 2:]
     for limbs in (_ARMS, _LEGS):
         other = [FLIP2D[j] if j in limbs else j for j in range(18)]
-        swap = _bursts(rng, each[:2], options.swapped, options.brief_s)
+        swap = bursts(rng, each[:2], options.swapped, options.brief_s)
         pixels = np.where(swap[..., None, None], pixels[:, :, other], pixels)
     size = np.array([camera.width_px, camera.height_px])
     inside = ((pixels >= 0) & (pixels < size)).all(-1) & np.isfinite(rays).all(-1)
-    found = inside & ~_bursts(rng, each, options.missing, options.missing_s)
+    found = inside & ~bursts(rng, each, options.missing, options.missing_s)
     worse = np.linalg.norm(error, axis=-1) / 0.05
     score = np.clip(0.85 * np.exp(-0.3 * worse) + 0.07 * rng.normal(size=each), 0.05, 1) * found
     codes = _codes(rng, joints_m, score > 0, options)
@@ -173,9 +173,9 @@ def _codes(
 ) -> np.ndarray:
     """(F, P, 18, 63) planar codes, wrong in a way that lasts, shared by what reads them."""
     bones = (joints_m - joints_m[:, :, list(BONE_PARENTS)]) / CODE_UNIT_M
-    flipped = _bursts(rng, bones.shape[:2], options.flipped, options.brief_s)
+    flipped = bursts(rng, bones.shape[:2], options.flipped, options.brief_s)
     bones = bones * np.where(flipped[..., None, None], (1, 1, -1), 1)
-    bones = bones + options.code_sigma * _drifting(rng, bones.shape, options.drift_s)
+    bones = bones + options.code_sigma * drifting(rng, bones.shape, options.drift_s)
     codes = np.zeros((*seen.shape, 3, len(BONE_PARENTS)))
     for joint, bone in CARRIED:
         codes[:, :, joint, :, bone] = bones[:, :, bone]
@@ -183,20 +183,27 @@ def _codes(
     return (codes * seen[..., None, None]).reshape(*seen.shape, -1)
 
 
-def _drifting(rng: np.random.Generator, shape: tuple[int, ...], lasts_s: float) -> np.ndarray:
+def drifting(
+    rng: np.random.Generator, shape: tuple[int, ...], lasts_s: float, *, frame_s: float = FRAME_S
+) -> np.ndarray:
     """Noise of unit variance along the first axis that forgets itself after `lasts_s`."""
-    keep = np.exp(-FRAME_S / lasts_s)
+    keep = np.exp(-frame_s / lasts_s)
     out = rng.normal(size=shape)
     for f in range(1, shape[0]):
         out[f] = keep * out[f - 1] + np.sqrt(1 - keep**2) * out[f]
     return out
 
 
-def _bursts(
-    rng: np.random.Generator, shape: tuple[int, ...], share: float, lasts_s: float
+def bursts(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    share: float,
+    lasts_s: float,
+    *,
+    frame_s: float = FRAME_S,
 ) -> np.ndarray:
     """Bool: true for `share` of the frames (first axis), for about `lasts_s` at a time."""
-    end = min(1.0, FRAME_S / lasts_s)
+    end = min(1.0, frame_s / lasts_s)
     begin = end * share / max(1 - share, 1e-9)
     out = np.zeros(shape, bool)
     out[0] = rng.random(shape[1:]) < share
