@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import math
 import os
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from xnect.backbones import load_checkpoint_into, read_checkpoint
 from xnect.backbones.hub import download
@@ -28,7 +30,6 @@ from xnect.train.batches import Batch, Mixture, Source, loader
 from xnect.train.checkpoint import Ema, load_checkpoint, save_checkpoint, save_weights
 from xnect.train.datasets.lspet import lspet
 from xnect.train.losses import stage1_losses
-from xnect.train.samples import Sample
 from xnect.train.targets import make_targets
 from xnect.train.validate import peak_pck
 
@@ -137,15 +138,25 @@ def train_step(
 
 
 def train(
-    network: Network,
-    batches: DataLoader[Batch],
+    network: nn.Module,
+    batches: Iterable[Any],
     options: TrainOptions,
     *,
     out: Path,
-    validation: list[Sample],
+    step_of: Callable[[nn.Module, torch.optim.Optimizer, Any], dict[str, float]],
+    validate: Callable[[nn.Module], dict[str, float]] | None,
     metadata: dict[str, str],
 ) -> None:
     """Train until the time is used up; `out` gets checkpoint, EMA weights and `log.jsonl`.
+
+    Args:
+        network: What is trained.
+        batches: Of whatever `step_of` takes; its first field holds the pictures.
+        options: Schedule, rates, times.
+        out: Folder; a checkpoint in it is gone on from.
+        step_of: One step of the optimizer; returns the losses.
+        validate: Figures of the averaged network, asked for every `validate_minutes`.
+        metadata: Of the weights.
 
     In a process group every process trains on batches of its own and gradients are averaged; the
     first process keeps the time and writes.
@@ -167,8 +178,7 @@ def train(
     model: nn.Module = DistributedDataParallel(network) if world > 1 else network
     out.mkdir(parents=True, exist_ok=True)
     log = (out / "log.jsonl").open("a")
-    average = build_network(options.preset, backbone=options.backbone or None)
-    channels_last(average)
+    average = copy.deepcopy(network)
     last = saved = validated = reported = time.monotonic()
     means: dict[str, float] = {}
     for batch in itertools.chain.from_iterable(itertools.repeat(batches)):
@@ -177,10 +187,10 @@ def train(
             break
         for group in optimizer.param_groups:
             group["lr"] = rate_at(progress, step, options)
-        losses = train_step(model, optimizer, batch)
+        losses = step_of(model, optimizer, batch)
         now = time.monotonic()
         used_s, last = used_s + now - last, now
-        step, images = step + 1, images + world * len(batch.images)
+        step, images = step + 1, images + world * len(batch[0])
         if not first:
             continue
         ema.update(network)
@@ -193,12 +203,10 @@ def train(
         if now - saved > 60 * options.save_minutes:
             _save(out, network, optimizer, ema, step, used_s, images, metadata)
             saved = time.monotonic()
-        if validation and now - validated > 60 * options.validate_minutes:
+        if validate is not None and now - validated > 60 * options.validate_minutes:
             average.load_state_dict(ema.state)
-            pck = peak_pck(average, validation)
-            print(
-                json.dumps({"step": step, "images": images, "peak_pck": pck}), file=log, flush=True
-            )
+            figures = {"step": step, "images": images, **validate(average)}
+            print(json.dumps(figures), file=log, flush=True)
             validated = last = time.monotonic()
     if first:
         _save(out, network, optimizer, ema, step, used_s, images, metadata)
@@ -216,7 +224,7 @@ def _agreed(progress: float) -> float:
 
 def _save(
     out: Path,
-    network: Network,
+    network: nn.Module,
     optimizer: torch.optim.Optimizer,
     ema: Ema,
     step: int,
@@ -286,7 +294,8 @@ def main() -> None:
         loader(mixture, workers=options.workers),
         options,
         out=out,
-        validation=validation,
+        step_of=train_step,
+        validate=(lambda n: {"peak_pck": peak_pck(n, validation)}) if validation else None,
         metadata=metadata,
     )
     if dist.is_initialized():

@@ -1,0 +1,145 @@
+"""`python -m xnect.train.person_crops`: packed shards -> one small picture per person.
+
+The refiner trains on single people.  Decoding a whole photograph for each would take longer than
+the training step, so everybody is cut out once, at one size, with room for moves and turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from xnect.errors import BadInput
+from xnect.train.samples import ABSENT, Sample, Shards
+
+CUT_PX = 192
+"""Side of a cut-out."""
+
+BOX_PX = 104
+"""Longer side of the box of a person's labelled joints in it."""
+
+JOINTS_AT_LEAST = 6
+SMALLEST_PX = 20.0
+"""Longer side of a box in the source below which a person shows too little."""
+
+
+@dataclass(frozen=True, eq=False)
+class PersonCrops:
+    """N people, each in the middle of a picture of its own; the pictures stay on the disk."""
+
+    images: np.ndarray  # (N, 192, 192, 3) uint8 RGB, memory-mapped
+    joints_px: np.ndarray  # (N, 18, 2) pixels of the cut-out
+    state: np.ndarray  # (N, 18) int8, as in `samples`
+
+
+def joints_box(joints_px: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """(18, 2), (18,) bool -> (4,) box of the joints that are there."""
+    points = joints_px[there]
+    return np.concatenate([points.min(0), points.max(0)])
+
+
+def cut_out(sample: Sample, person: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Picture (192, 192, 3) of one person and (18, 2) joints in it; None if too little shows."""
+    there = sample.state[person] > 0
+    if there.sum() < JOINTS_AT_LEAST:
+        return None
+    box = joints_box(sample.joints_px[person], there)
+    size = float((box[2:] - box[:2]).max())
+    if size < SMALLEST_PX:
+        return None
+    scale = BOX_PX / size
+    image = sample.image
+    if scale < 0.6:  # plain bilinear would alias
+        image = cv2.GaussianBlur(image, (0, 0), 0.35 / scale)
+    shift = (CUT_PX - 1) / 2 - scale * (box[:2] + box[2:]) / 2
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    cut = cv2.warpAffine(
+        image, matrix, (CUT_PX, CUT_PX), flags=cv2.INTER_LINEAR, borderValue=(114, 114, 114)
+    )
+    return cut, sample.joints_px[person] * scale + shift
+
+
+def write_person_crops(shards: list[Path], out: Path) -> int:
+    """Cut everybody out of packed shards; writes `out`.npy and `out`.npz, returns the count."""
+    data = Shards(shards)
+    cuts: list[np.ndarray] = []
+    joints, states = [], []
+    for number in range(len(data)):
+        sample = data[number]
+        for person in range(len(sample.joints_px)):
+            made = cut_out(sample, person)
+            if made is not None:
+                cuts.append(made[0])
+                joints.append(made[1])
+                states.append(sample.state[person])
+    np.save(out.with_suffix(".npy"), np.stack(cuts), allow_pickle=False)
+    np.savez(
+        out.with_suffix(".npz"),
+        joints_px=np.stack(joints).astype(np.float32),
+        state=np.stack(states).astype(np.int8),
+        allow_pickle=False,
+    )
+    return len(cuts)
+
+
+def write_backgrounds(shards: list[Path], out: Path, *, count: int, seed: int = 1) -> int:
+    """Random squares of pictures without people, where nothing is to be found; as above."""
+    data, rng = Shards(shards), np.random.default_rng(seed)
+    cuts = []
+    while len(cuts) < count:
+        sample = data[int(rng.integers(len(data)))]
+        if sample.outside_weight < 1:
+            continue
+        height, width = sample.image.shape[:2]
+        side = min(height, width) * np.exp(rng.uniform(np.log(0.2), 0))
+        x, y = rng.uniform(0, 1, 2) * (width - side, height - side)
+        square = sample.image[int(y) : int(y + side), int(x) : int(x + side)]
+        kind = cv2.INTER_AREA if side > CUT_PX else cv2.INTER_LINEAR
+        cuts.append(cv2.resize(square, (CUT_PX, CUT_PX), interpolation=kind))
+    np.save(out.with_suffix(".npy"), np.stack(cuts), allow_pickle=False)
+    np.savez(
+        out.with_suffix(".npz"),
+        joints_px=np.zeros((count, 18, 2), np.float32),
+        state=np.full((count, 18), ABSENT, np.int8),
+        allow_pickle=False,
+    )
+    return count
+
+
+def read_person_crops(path: Path) -> PersonCrops:
+    """What `write_person_crops` wrote at `path`.
+
+    Raises:
+        BadInput: files that are missing.
+    """
+    if not path.with_suffix(".npy").exists() or not path.with_suffix(".npz").exists():
+        raise BadInput(f"no {path}.npy and .npz; make them with `xnect.train.person_crops`")
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as labels:
+        joints, state = labels["joints_px"], labels["state"]
+    images = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    return PersonCrops(images, joints, state)
+
+
+def main() -> None:
+    """Command line of `person_crops`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    groups = {"coco": "coco*.npz", "lspet": "lspet.npz", "renders": "renders-*.npz"}
+    empty = options.data / "negatives.npz"
+    if empty.exists():
+        print(f"negatives: {write_backgrounds([empty], options.out / 'negatives', count=3000)}")
+    for name, pattern in groups.items():
+        shards = sorted(options.data.glob(pattern))
+        if shards:
+            print(f"{name}: {write_person_crops(shards, options.out / name)} people", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""`python -m xnect.train.refiner`: train the refiner on single people cut out of pictures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
+
+from xnect.prepare import MEAN, STD
+from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
+from xnect.skeleton import FLIP2D, JOINTS2D
+from xnect.train.augment import colour
+from xnect.train.loop import LICENCES, TrainOptions, train
+from xnect.train.losses import heatmap_loss
+from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, joints_box, read_person_crops
+from xnect.train.samples import ABSENT, UNKNOWN
+
+STRIDE = 8
+
+
+@dataclass(frozen=True)
+class RefinerAugment:
+    """How far the cut-outs are changed; the box is what Stage I would have found."""
+
+    size_log: float = 0.22  # standard deviation of the logarithm of the size
+    shift: float = 0.08  # standard deviation, of the box's longer side
+    rotation_deg: float = 20.0
+    any_rotation_share: float = 0.08
+    part_share: float = 0.25  # boxes of only some of the joints
+    cover_share: float = 0.25  # a rectangle hides part of the person
+    edge_share: float = 0.12  # the picture ends across the person
+
+
+class PersonBatch(NamedTuple):
+    """B people."""
+
+    images: Tensor  # (B, 3, 128, 128) uint8
+    joints_px: Tensor  # (B, 18, 2)
+    state: Tensor  # (B, 18) int8
+
+
+def warp_of(
+    rng: np.random.Generator, joints: np.ndarray, state: np.ndarray, o: RefinerAugment
+) -> tuple[np.ndarray, bool]:
+    """A random similarity (2, 3) from the cut-out to the input, and whether it mirrors."""
+    there = state > 0
+    box = np.array([-0.5, -0.5, 0.5, 0.5]) * BOX_PX + (CUT_PX - 1) / 2
+    if there.sum() >= 6 and rng.random() < o.part_share:
+        some = there & (rng.random(len(there)) < rng.uniform(0.4, 0.9))
+        if some.sum() >= 4:
+            part = joints_box(joints, some)
+            middle, size = (part[:2] + part[2:]) / 2, max((part[2:] - part[:2]).max(), 0.5 * BOX_PX)
+            box = np.concatenate([middle - size / 2, middle + size / 2])
+    size = (box[2:] - box[:2]).max()
+    scale = PERSON_PX / size * np.exp(np.clip(rng.normal(0, o.size_log), -0.5, 0.5))
+    centre = (box[:2] + box[2:]) / 2 + np.clip(rng.normal(0, o.shift, 2), -0.2, 0.2) * size
+    angle = np.deg2rad(rng.normal(0, o.rotation_deg))
+    if rng.random() < o.any_rotation_share:
+        angle = rng.uniform(-np.pi, np.pi)
+    flip = bool(rng.random() < 0.5)
+    cos, sin = np.cos(angle), np.sin(angle)
+    linear = scale * np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if flip else 1.0, 1.0])
+    shift = (SIDE_PX - 1) / 2 - linear @ centre
+    return np.concatenate([linear, shift[:, None]], 1), flip
+
+
+def _covered(
+    rng: np.random.Generator, image: np.ndarray, joints: np.ndarray, state: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A rectangle of noise or of a flipped part of the picture; joints below it are unknown."""
+    size = (rng.uniform(0.1, 0.4, 2) * SIDE_PX).astype(int)
+    x, y = (rng.uniform(0, 1, 2) * (SIDE_PX - size)).astype(int)
+    image = image.copy()
+    patch = rng.integers(0, 256, 3) + rng.normal(0, rng.uniform(0, 30), (size[1], size[0], 3))
+    image[y : y + size[1], x : x + size[0]] = np.clip(patch, 0, 255).astype(np.uint8)
+    below = ((joints >= (x, y)) & (joints < (x + size[0], y + size[1]))).all(-1)
+    return image, np.where(below & (state > 0), UNKNOWN, state).astype(np.int8)
+
+
+def augment_person(
+    rng: np.random.Generator, image: np.ndarray, joints: np.ndarray, state: np.ndarray,
+    o: RefinerAugment,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """One cut-out -> (128, 128, 3) picture, (18, 2) joints, (18,) state."""
+    matrix, flip = warp_of(rng, joints, state, o)
+    edge = rng.random() < o.edge_share
+    out = cv2.warpAffine(
+        image, matrix, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT, borderValue=(114, 114, 114),
+    )  # fmt: skip
+    joints = joints @ matrix[:, :2].T + matrix[:, 2]
+    if flip:
+        joints, state = joints[list(FLIP2D)], state[list(FLIP2D)]
+    inside = ((joints > -0.5) & (joints < SIDE_PX - 0.5)).all(-1)
+    if rng.random() < o.cover_share:
+        out, state = _covered(rng, out, joints, state)
+    out = colour(rng, out)
+    if edge:
+        depth = int(rng.uniform(0.1, 0.45) * SIDE_PX)
+        side = int(rng.integers(4))
+        view, axis = np.rot90(out, side), joints
+        view[:depth] = 114
+        place = [axis[:, 1], SIDE_PX - 1 - axis[:, 0], SIDE_PX - 1 - axis[:, 1], axis[:, 0]][side]
+        inside &= place >= depth
+    state = np.where(~inside & (state != UNKNOWN), ABSENT, state).astype(np.int8)
+    return out, joints, state
+
+
+class People(IterableDataset[PersonBatch]):
+    """Endless batches by seed; each person's data set is drawn by its share."""
+
+    def __init__(
+        self,
+        crops: list[PersonCrops],
+        shares: list[float],
+        *,
+        batch: int,
+        seed: int,
+        options: RefinerAugment = RefinerAugment(),
+    ) -> None:
+        self.crops, self.batch, self.seed, self.options = crops, batch, seed, options
+        self.shares = np.array(shares) / sum(shares)
+
+    def __iter__(self) -> Iterator[PersonBatch]:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng(self.seed)
+        while True:
+            made = []
+            for which in rng.choice(len(self.crops), self.batch, p=self.shares):
+                data = self.crops[which]
+                i = int(rng.integers(len(data.images)))
+                image = np.asarray(data.images[i])
+                made.append(
+                    augment_person(rng, image, data.joints_px[i], data.state[i], self.options)
+                )
+            images = np.stack([m[0] for m in made]).transpose(0, 3, 1, 2)
+            yield PersonBatch(
+                torch.from_numpy(np.ascontiguousarray(images)),
+                torch.from_numpy(np.stack([m[1] for m in made]).astype(np.float32)),
+                torch.from_numpy(np.stack([m[2] for m in made])),
+            )
+
+
+def refiner_losses(maps: PersonMaps, batch: PersonBatch) -> dict[str, Tensor]:
+    """Focal loss of the heatmaps, cross-entropy over their cells, and L1 of the offsets.
+
+    The focal loss makes a score of each cell; the cross-entropy asks only which cell it is, and so
+    goes on telling left from right where both look possible.
+    """
+    logits, offsets = maps.heatmaps.float(), maps.offsets.float()
+    h, w = logits.shape[-2:]
+    cells = (batch.joints_px - (STRIDE - 1) / 2) / STRIDE  # (B, J, 2)
+    there, known = (batch.state > 0).float(), (batch.state != UNKNOWN).float()
+    x, y = torch.arange(w).float(), torch.arange(h).float()
+    dx, dy = x - cells[..., :1], y - cells[..., 1:]  # (B, J, w), (B, J, h)
+    square = dy.square()[..., None] + dx.square()[..., None, :]
+    target = torch.exp(-0.5 * square / 0.95**2) * there[..., None, None]
+    focal = heatmap_loss(logits, target, known[..., None, None].expand_as(target))
+    sharp = torch.exp(-0.5 * square / 0.6**2)
+    share = sharp / sharp.sum((-2, -1), keepdim=True).clamp_min(1e-9)
+    chance = F.log_softmax(logits.flatten(2), -1).unflatten(-1, (h, w))
+    cross = -(share * chance).sum((-2, -1))
+    near = (dx.abs()[..., None, :] <= 1.5) & (dy.abs()[..., None] <= 1.5)
+    weight = near * there[..., None, None]
+    way = torch.stack(torch.broadcast_tensors(-dx[..., None, :], -dy[..., None]), 2)
+    error = (offsets - way).abs().sum(2)
+    count = there.sum().clamp_min(1.0)
+    return {
+        "heatmaps": focal,
+        "cells": 0.3 * (cross * there).sum() / count,
+        "offsets": 0.3 * (error * weight).sum() / weight.sum().clamp_min(1.0),
+    }
+
+
+def train_step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, batch: PersonBatch
+) -> dict[str, float]:
+    """One step; returns the losses.  Raises `FloatingPointError` when they are not finite."""
+    images = batch.images.float().div_(255).sub_(MEAN).div_(STD)
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        maps = network(images)
+    losses = refiner_losses(maps, batch)
+    total = torch.stack(list(losses.values())).sum()
+    if not torch.isfinite(total):
+        raise FloatingPointError(f"losses are not finite: {losses}")
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimizer.step()
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+@torch.no_grad()
+def crop_pck(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[str, float]:
+    """Share of limb joints whose highest cell is within 0.2 torso lengths, boxes given."""
+    network.eval()
+    scale = PERSON_PX / BOX_PX
+    shift = (SIDE_PX - 1) / 2 - scale * (CUT_PX - 1) / 2
+    matrix = np.array([[scale, 0, shift], [0, scale, shift]])
+    right = total = 0
+    for i in range(min(most, len(crops.images))):
+        image = cv2.warpAffine(np.asarray(crops.images[i]), matrix, (SIDE_PX, SIDE_PX))
+        tensor = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))
+        tensor = tensor.div_(255).sub_(MEAN).div_(STD).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(tensor).heatmaps[0].float()
+        best = logits.flatten(1).argmax(-1).numpy()
+        place = np.stack([best % logits.shape[-1], best // logits.shape[-1]], 1)
+        found = place * STRIDE + (STRIDE - 1) / 2
+        joints, state = crops.joints_px[i] * scale + shift, crops.state[i]
+        pairs = [(a, b) for a, b in ((5, 8), (2, 11)) if state[a] > 0 and state[b] > 0]
+        if not pairs:
+            continue
+        torso = np.linalg.norm(joints[pairs[0][0]] - joints[pairs[0][1]])
+        limbs = np.arange(18)[2:14][state[2:14] > 0]
+        off = np.linalg.norm(found[limbs] - joints[limbs], axis=1)
+        right, total = right + int((off <= 0.2 * torso).sum()), total + len(limbs)
+    network.train()
+    return {"peak_pck": right / max(total, 1)}
+
+
+SHARES = {"lspet": 0.45, "coco": 0.2, "renders": 0.29, "negatives": 0.06}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--people", type=Path, required=True, help="folder of person crops")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--lane", choices=("open", "research"), default="research")
+    parser.add_argument("--stage1", type=Path, help="weights of preset s to start from")
+    for name, value in asdict(TrainOptions()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    flags = vars(parser.parse_args())
+    people, out, lane, stage1 = (flags.pop(n) for n in ("people", "out", "lane", "stage1"))
+    options = replace(TrainOptions(), **flags)
+    rank = int(os.environ.get("RANK", "0"))
+    if "RANK" in os.environ:  # started by torchrun
+        dist.init_process_group("gloo")
+    torch.manual_seed(options.seed)
+    shares = {
+        name: share
+        for name, share in SHARES.items()
+        if (people / f"{name}.npz").exists() and not (lane == "open" and name == "lspet")
+    }
+    data = People(
+        [read_person_crops(people / name) for name in shares],
+        list(shares.values()),
+        batch=options.batch,
+        seed=options.seed + 1000 * rank,
+    )
+    network = Refiner()
+    if stage1 is not None:
+        network.load_state_dict(from_stage1(load_file(stage1)), strict=False)
+    validation = people / "dev"
+    held = read_person_crops(validation) if validation.with_suffix(".npz").exists() else None
+    metadata = {
+        "architecture": "xnect refiner",
+        "lane": lane,
+        "licence": LICENCES[lane],
+        "input_hw": f"{SIDE_PX}x{SIDE_PX}",
+        "joints": ", ".join(JOINTS2D),
+        "data": ", ".join(f"{name} {share:.2f}" for name, share in shares.items()),
+        "options": str(asdict(options)),
+    }
+    train(
+        network,
+        data,
+        options,
+        out=out,
+        step_of=train_step,
+        validate=None if held is None else lambda network: crop_pck(network, held),
+        metadata=metadata,
+    )
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
