@@ -7,9 +7,10 @@ The life of a frame:
 | 1 | `prepare` | (H, W, 3) RGB -> tensor (3, h, w), letterboxed |
 | 2 | `network` | tensor -> heatmaps, affinities, codes, offsets at stride 8; one copy to the host |
 | 3 | `associate` | maps -> `PartialPose` of each person, in pixels of the picture |
-| 4 | `lift` | -> `Pose3D`: complete, root-relative, reference size |
-| 5 | `track` | -> `Track`: who is who; the only state |
-| 6 | `fit` | -> `Person`: joint angles and joints in metric camera space |
+| 4 | `refine` | a second look at each person -> `PartialPose` with surer joints |
+| 5 | `lift` | -> `Pose3D`: complete, root-relative, reference size |
+| 6 | `track` | -> `Track`: who is who; the only state |
+| 7 | `fit` | -> `Person`: joint angles and joints in metric camera space |
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ from xnect.mirror import flip_tested
 from xnect.network import Network, channels_last
 from xnect.prepare import image_from_cell, network_hw, normalise, resize
 from xnect.proportions import Builds, ProportionOptions
+from xnect.refine import RefineOptions, refine
+from xnect.times import Times
 from xnect.track import Tracker, TrackOptions
 from xnect.types import Frame, PartialPose, Person, Pose3D, Result
 
-STAGES = ("prepare", "network", "associate", "lift", "track", "fit")
+STAGES = ("prepare", "network", "associate", "refine", "lift", "track", "fit")
 
 
 class Stopwatch:
@@ -73,6 +76,8 @@ class Pipeline:
             None keeps the same body for everybody.
         flip_test: Run the network on the mirrored picture as well and take the mean: surer joints
             for twice the network's time.
+        refiner: Looks at each person again; None trusts Stage I.
+        refine: Its thresholds.
     """
 
     def __init__(
@@ -88,6 +93,8 @@ class Pipeline:
         fit: FitOptions = FitOptions(),
         proportions: ProportionOptions | None = ProportionOptions(),
         flip_test: bool = False,
+        refiner: nn.Module | None = None,
+        refine: RefineOptions = RefineOptions(),
     ) -> None:
         self.device = torch.device(device)
         self.network = channels_last(folded(network).to(self.device))
@@ -95,6 +102,10 @@ class Pipeline:
         self.input_hw, self.camera = input_hw, camera
         self.associate_options, self.track_options, self.fit_options = associate, track, fit
         self.proportion_options, self.flip_test = proportions, flip_test
+        self.refiner = None
+        if refiner is not None:
+            self.refiner = channels_last(folded(refiner).to(self.device))
+        self.refine_options = replace(refine, flip_test=refine.flip_test or flip_test)
         self.half = self.device.type == "cuda" or fast_bf16(self.device)
 
     def __call__(self, image: np.ndarray) -> Result:
@@ -116,17 +127,21 @@ class Pipeline:
     ) -> Iterator[Result]:
         """Results in the order of the frames; identities, filters and fits last for this stream.
 
+        The times of the results increase, also where those of the frames repeat or run backwards
+        (`times`).
+
         Args:
             frames: `Frame`s with their times, or bare pictures.
             fps: Frame rate of bare pictures.
 
         Raises:
-            BadInput: a frame that is no picture, or time that does not increase.
+            BadInput: a frame that is no picture.
         """
-        tracker = Tracker(self.track_options)
+        tracker, times = Tracker(self.track_options), Times()
         builds = self._builds()
         for number, item in enumerate(frames):
             frame = item if isinstance(item, Frame) else Frame(number, number / fps, item)
+            frame = replace(frame, time_s=times(frame.time_s))
             watch = Stopwatch()
             picture = as_rgb8(frame.image)
             camera = self.camera_for(picture)
@@ -176,14 +191,23 @@ class Pipeline:
             tensor = torch.from_numpy(normalise(resize(picture, size)))[None]
         with watch("network"):
             heatmaps, affinities, codes, offsets = self._maps(tensor)
+        affine = image_from_cell(hw, size)
         with watch("associate"):
-            return find_people(
-                heatmaps,
-                affinities,
+            people = find_people(
+                heatmaps, affinities, codes, affine, self.associate_options, offsets=offsets
+            )
+        if self.refiner is None:
+            return people
+        with watch("refine"):
+            return refine(
+                people,
+                picture,
+                self.refiner,
                 codes,
-                image_from_cell(hw, size),
-                self.associate_options,
-                offsets=offsets,
+                affine,
+                self.refine_options,
+                device=self.device,
+                half=self.half,
             )
 
     def _poses(self, picture: np.ndarray, camera: Camera, watch: Stopwatch) -> list[Pose3D]:

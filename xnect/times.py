@@ -1,0 +1,70 @@
+"""Times that increase, whatever the clock of a source does.
+
+A missed or doubled frame never splits a take: identities and filters go on over all of this.
+
+* A time that repeats (the same picture again, or a coarse clock) is a step of `LEAST_STEP_S`: the
+  filters hardly move.
+* One single time that runs backwards (a bad stamp) is put half a usual step after the last one.
+* Times that stay behind (a clock that was set, a file that begins again) go on from there, as fast
+  as they did.  The first time that runs backwards is warned of, once.
+* No number: a usual step.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+LEAST_STEP_S = 1e-3
+"""Least time between two frames."""
+
+_USUAL_S = 1 / 30  # step before one is known
+_LONGEST_S = 0.2  # a longer step is a pause, not the usual one
+
+
+class Times:
+    """Call it with the times of a source in order; what comes out increases.  One per stream."""
+
+    def __init__(self) -> None:
+        self._last_s = -math.inf  # that was given out
+        self._source_s = -math.inf  # what the source said then
+        self._behind_s = 0.0  # what is added to the source's times
+        self._perhaps_s: float | None = None  # the same, if the source's clock was set back
+        self._usual_s = _USUAL_S
+        self._warned = False
+
+    def __call__(self, time_s: float) -> float:
+        """Seconds as the source says -> seconds, at least `LEAST_STEP_S` after the last ones."""
+        last_s, source_s = self._last_s, self._source_s
+        if not math.isfinite(time_s):
+            self._last_s = last_s + self._usual_s if math.isfinite(last_s) else 0.0
+            return self._last_s
+        self._source_s = time_s
+        if not math.isfinite(source_s):  # the first one
+            self._last_s = max(time_s, last_s + self._usual_s)
+            self._behind_s = self._last_s - time_s
+            return self._last_s
+        if self._perhaps_s is not None:
+            if time_s + self._behind_s <= last_s:  # still behind: it was no single bad time
+                self._behind_s = self._perhaps_s
+            self._perhaps_s = None
+        now_s = time_s + self._behind_s
+        if now_s - last_s < LEAST_STEP_S and time_s - source_s <= -LEAST_STEP_S:
+            self._warn(time_s, source_s)
+            now_s = last_s + max(self._usual_s / 2, LEAST_STEP_S)
+            self._perhaps_s = now_s - time_s
+        elif now_s - last_s < _LONGEST_S:
+            now_s = max(now_s, last_s + LEAST_STEP_S)
+            self._usual_s += 0.1 * (now_s - last_s - self._usual_s)
+        self._last_s = now_s
+        return now_s
+
+    def _warn(self, time_s: float, after_s: float) -> None:
+        if not self._warned:
+            warnings.warn(
+                f"the time of a frame runs backwards: {time_s:g} s after {after_s:g} s; its people "
+                "are followed as if it came next",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        self._warned = True
