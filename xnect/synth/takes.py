@@ -8,6 +8,7 @@ of the other side.  No picture is rendered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from xnect.errors import BadInput
 from xnect.lift import CARRIED
 from xnect.rig import SOLES_M
 from xnect.rotations import matrix_from_quat, matrix_from_rotvec
-from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, J3D
+from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, J3D, REFERENCE_STATURE_M
 from xnect.synth.skeletons import HELD_OUT, Bodies, pose
 from xnect.types import PartialPose
 
@@ -66,22 +67,40 @@ def make_take(
     people: int,
     frames: int,
     detector: DetectorOptions = DetectorOptions(),
+    camera: Camera | None = None,
+    statures_m: Sequence[float] | None = None,
 ) -> Take:
     """One take from the pack of synthetic people at `root`.
 
+    Args:
+        rng: decides everything that is not given.
+        root: of the pack.
+        bodies: shapes of people, from `load_bodies(root)`.
+        people: how many, side by side, 4 to 7 m away.
+        frames: at 30 per second.
+        detector: how bad it is.
+        camera: None is one of 1280x720 pixels and f = 1000 pixels.
+        statures_m: of each person; None makes everybody 1.70 m tall.
+
     Raises:
-        BadInput: there is no `motion.npz`, or no held-out clip is long enough.
+        BadInput: there is no `motion.npz`, no held-out clip is long enough, or there is not one
+            stature for each person.
     """
-    camera = Camera(1000.0, 1000.0, 639.5, 359.5, 1280, 720)
+    camera = camera or Camera(1000.0, 1000.0, 639.5, 359.5, 1280, 720)
+    if statures_m is None:
+        statures_m = [REFERENCE_STATURE_M] * people
+    if len(statures_m) != people:
+        raise BadInput(f"{people} people need {people} statures, got {len(statures_m)}")
     rise, down = rng.uniform(1.0, 2.2), rng.uniform(0.05, 0.2)
     tilt = matrix_from_rotvec(np.array([down, 0, 0])) @ np.diag((1.0, -1.0, -1.0))
     bodies_m, shown_m, contact = [], [], []
     for p in range(people):
         joints, shown, stands = _moving(rng, Path(root), bodies, frames)
+        size = statures_m[p] / REFERENCE_STATURE_M  # of the way they go as well
         away_m = rng.uniform(4, 7) + 0.3 * max(0, people - 6)
         place = np.array([away_m * ((p + 0.5) / people - 0.5), -rise, -away_m])  # side by side
-        bodies_m.append((joints + place) @ tilt.T)
-        shown_m.append((shown + place) @ tilt.T)
+        bodies_m.append((size * joints + place) @ tilt.T)
+        shown_m.append((size * shown + place) @ tilt.T)
         contact.append(stands)
     joints_m, seen_m = np.stack(bodies_m, 1), np.stack(shown_m, 1)  # (F, P, ., 3)
     partials = detect(rng, camera, joints_m, seen_m, detector)
