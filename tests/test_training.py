@@ -15,7 +15,7 @@ from xnect.train.batches import Mixture, Source, collate
 from xnect.train.checkpoint import Ema, load_checkpoint, save_checkpoint
 from xnect.train.datasets.coco import joints18_from_coco17
 from xnect.train.loop import TrainOptions, rate_at, train_step
-from xnect.train.samples import SEEN, Shards, write_shard
+from xnect.train.samples import SEEN, UNKNOWN, Shards, write_shard
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -154,7 +154,7 @@ def test_the_neck_is_between_the_shoulders():
     np.testing.assert_allclose(joints[0, 1], (19.5, 29.5))
     assert state[0, 1] == 1
     keypoints[0, 6, 2] = 0
-    assert joints18_from_coco17(keypoints)[1][0, 1] == 0
+    assert joints18_from_coco17(keypoints)[1][0, 1] == UNKNOWN
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the data packs are not here")

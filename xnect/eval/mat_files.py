@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xnect.errors import BadInput, MissingExtra
+
+_DAMAGED = (
+    OSError, ValueError, TypeError, NotImplementedError, LookupError, EOFError, zlib.error
+)  # fmt: skip
+"""What scipy and h5py raise of files that are cut off or overwritten."""
 
 HDF5_STARTS = (b"MATLAB 7.3", b"\x89HDF")
 
@@ -27,7 +33,7 @@ def read_mat(path: str | Path) -> dict[str, Any]:
         with path.open("rb") as file:
             start = file.read(10)
         return _read_hdf5(path) if start.startswith(HDF5_STARTS) else _read(path)
-    except (OSError, ValueError, TypeError, NotImplementedError, KeyError) as error:
+    except _DAMAGED as error:
         if isinstance(error, (BadInput, MissingExtra)):
             raise
         reason = "there is no such file" if not path.exists() else f"{error}"

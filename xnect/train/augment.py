@@ -68,7 +68,11 @@ def _warp_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def warp_sample(sample: Sample, warp: Warp, options: AugmentOptions) -> Sample:
-    """The sample in crop pixels; joints outside the crop are absent, small people are ignored."""
+    """The sample in crop pixels; small people are ignored.
+
+    Joints outside the crop are absent, and so are labels outside the picture itself: the rim shows
+    nobody.
+    """
     side, matrix = options.crop_px, warp.matrix
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     source = sample.image
@@ -81,13 +85,18 @@ def warp_sample(sample: Sample, warp: Warp, options: AugmentOptions) -> Sample:
     owner = None
     if sample.owner is not None:
         owner = cv2.warpAffine(sample.owner, matrix, (side, side), flags=cv2.INTER_NEAREST)
+    ignored = None
+    if sample.ignore_mask is not None:
+        ignored = cv2.warpAffine(sample.ignore_mask, matrix, (side, side), flags=cv2.INTER_NEAREST)
     joints = sample.joints_px @ matrix[:, :2].T + matrix[:, 2]
+    height, width = sample.image.shape[:2]
+    there = ((sample.joints_px > -1) & (sample.joints_px < (width, height))).all(-1)
     state, points, weight = sample.state.copy(), sample.joints3d_m.copy(), sample.joints3d_weight
     points[..., :2] = points[..., :2] @ warp.turn.T
     if warp.flip:
-        joints, state = joints[:, FLIP2D], state[:, FLIP2D]
+        joints, state, there = joints[:, FLIP2D], state[:, FLIP2D], there[:, FLIP2D]
         points, weight = points[:, FLIP3D], weight[:, FLIP3D]
-    inside = ((joints > -0.5) & (joints < side - 0.5)).all(-1)
+    inside = there & ((joints > -0.5) & (joints < side - 0.5)).all(-1)
     state = np.where(~inside & (state != UNKNOWN), ABSENT, state).astype(np.int8)
     boxes = _warp_boxes(sample.boxes_xyxy, matrix)
     ignore = _warp_boxes(sample.ignore_xyxy, matrix)
@@ -98,6 +107,7 @@ def warp_sample(sample: Sample, warp: Warp, options: AugmentOptions) -> Sample:
         sample,
         image=image,
         owner=owner,
+        ignore_mask=ignored,
         joints_px=joints[good],
         state=state[good],
         boxes_xyxy=boxes[good],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +16,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from xnect.errors import BadInput
 from xnect.skeleton import JOINTS2D, JOINTS3D
 from xnect.train.augment import AugmentOptions, augment
 from xnect.train.samples import Sample, Shards
+
+log = logging.getLogger(__name__)
+
+CELL_PX = 8
+"""Of the masks of crowds in a batch: the stride of the network's maps."""
 
 
 class Batch(NamedTuple):
@@ -29,6 +38,7 @@ class Batch(NamedTuple):
     joints3d_weight: Tensor  # (B, P, 21)
     ignore_xyxy: Tensor  # (B, M, 4)
     outside_weight: Tensor  # (B,)
+    ignore_mask: Tensor  # (B, H / 8, W / 8) uint8, 1 on crowds without labels
 
 
 @dataclass(frozen=True)
@@ -42,41 +52,94 @@ class Source:
     min_size: float = 0.0  # of a person in the crop; pictures cut closely leave an empty rim else
 
 
+def _mask_cells(mask: np.ndarray | None, hw: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 -> (H / 8, W / 8) uint8: 1 where any pixel of the cell or next to it is set."""
+    h, w = hw[0] // CELL_PX, hw[1] // CELL_PX
+    if mask is None:
+        return np.zeros((h, w), np.uint8)
+    blocks = mask[: h * CELL_PX, : w * CELL_PX].reshape(h, CELL_PX, w, CELL_PX)
+    return cv2.dilate(blocks.max((1, 3)), np.ones((3, 3), np.uint8))
+
+
 def collate(samples: list[Sample], options: AugmentOptions) -> Batch:
-    """Pad to `max_people`; people are sorted far to near, so that near ones overwrite."""
-    n, people, ignored = len(samples), options.max_people, 12
+    """Pad to `max_people`; people are sorted far to near, so that near ones overwrite.
+
+    The farthest of more people than that are masked.
+    """
+    n, people = len(samples), options.max_people
+    orders = [np.argsort(-s.depth_m) for s in samples]
+    ignores = [
+        np.concatenate([s.ignore_xyxy, s.boxes_xyxy[order[:-people]]])
+        for s, order in zip(samples, orders, strict=True)
+    ]
     joints = np.zeros((n, people, len(JOINTS2D), 2), np.float32)
     state = np.zeros((n, people, len(JOINTS2D)), np.int8)
     boxes = np.full((n, people, 4), -1e4, np.float32)
     points = np.zeros((n, people, len(JOINTS3D), 3), np.float32)
     weight = np.zeros((n, people, len(JOINTS3D)), np.float32)
-    ignore = np.full((n, ignored, 4), -1e4, np.float32)
-    for i, s in enumerate(samples):
-        order = np.argsort(-s.depth_m)[-people:]
+    ignore = np.full((n, max(1, *map(len, ignores)), 4), -1e4, np.float32)
+    for i, (s, boxes_out) in enumerate(zip(samples, ignores, strict=True)):
+        order = orders[i][-people:]
         k = len(order)
         joints[i, :k], state[i, :k] = s.joints_px[order], s.state[order]
         boxes[i, :k], points[i, :k] = s.boxes_xyxy[order], s.joints3d_m[order]
         weight[i, :k] = s.joints3d_weight[order]
-        m = min(len(s.ignore_xyxy), ignored)
-        ignore[i, :m] = s.ignore_xyxy[:m]
+        ignore[i, : len(boxes_out)] = boxes_out
     images = np.stack([s.image for s in samples]).transpose(0, 3, 1, 2)
     outside = np.array([s.outside_weight for s in samples], np.float32)
-    arrays = (np.ascontiguousarray(images), joints, state, boxes, points, weight, ignore, outside)
+    crowds = np.stack([_mask_cells(s.ignore_mask, s.image.shape[:2]) for s in samples])
+    images = np.ascontiguousarray(images)
+    arrays = (images, joints, state, boxes, points, weight, ignore, outside, crowds)
     return Batch(*(torch.from_numpy(a) for a in arrays))
 
 
 class Mixture(IterableDataset[Batch]):
-    """Endless batches; each sample's data set is drawn by its share."""
+    """Endless batches; each sample's data set is drawn by its share.
+
+    A batch depends on the seed and on its number alone, so that the stream can be entered at any
+    place, and is the same with any number of workers.
+    """
 
     def __init__(
-        self, sources: list[Source], options: AugmentOptions, *, batch: int, seed: int
+        self,
+        sources: list[Source],
+        options: AugmentOptions,
+        *,
+        batch: int,
+        seed: int,
+        first: int = 0,
     ) -> None:
-        self.options, self.batch, self.seed = options, batch, seed
-        self.sources = sources
-        self.data = [Shards(s.paths) for s in sources]
-        shares = np.array([s.share for s in sources])
+        """Read the shards; a source of which nothing is usable is left out with a warning.
+
+        Args:
+            sources: data sets with their shares.
+            options: how pictures are changed.
+            batch: pictures in each.
+            seed: of everything that is drawn.
+            first: number of the batch with which iteration starts.
+
+        Raises:
+            BadInput: no source is usable.
+        """
+        self.options, self.batch, self.seed, self.first = options, batch, seed, first
+        self.sources: list[Source] = []
+        self.data: list[Shards] = []
+        for source in sources:
+            try:
+                data = Shards(source.paths)
+            except BadInput as error:
+                log.warning("training goes on without %s: %s", source.name, error)
+                continue
+            self.sources.append(source)
+            self.data.append(data)
+        if not self.data:
+            raise BadInput(
+                f"none of {', '.join(s.name for s in sources) or 'no sources'} is usable; "
+                "write shards with `python -m xnect.train.pack`"
+            )
+        shares = np.array([s.share for s in self.sources])
         self.shares = shares / shares.sum()
-        self.rendered = [i for i, s in enumerate(sources) if not s.real]
+        self.rendered = [i for i, s in enumerate(self.sources) if not s.real]
 
     def _one(self, rng: np.random.Generator) -> Sample:
         which = int(rng.choice(len(self.data), p=self.shares))
@@ -92,20 +155,55 @@ class Mixture(IterableDataset[Batch]):
                 extra = other.decode(int(rng.integers(len(other))), owner=True)
         return augment(rng, sample, options, extra)
 
+    def _usable(self, rng: np.random.Generator) -> Sample:
+        """One sample; pictures that do not decode are passed over."""
+        for _ in range(_TRIES):
+            try:
+                return self._one(rng)
+            except BadInput as error:
+                log.warning("passed over: %s", error)
+        raise BadInput(f"{_TRIES} pictures one after another do not decode; pack the data again")
+
     def __iter__(self) -> Iterator[Batch]:
         cv2.setNumThreads(1)
         info = get_worker_info()
-        rng = np.random.default_rng([self.seed, info.id if info else 0])
+        if info:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
+        number, step = (self.first + info.id, info.num_workers) if info else (self.first, 1)
         while True:
-            yield collate([self._one(rng) for _ in range(self.batch)], self.options)
+            rng = np.random.default_rng([self.seed, number])
+            yield collate([self._usable(rng) for _ in range(self.batch)], self.options)
+            number += step
 
 
-def loader(mixture: Mixture, *, workers: int) -> DataLoader[Batch]:
-    """Batches made in other processes while the network trains."""
-    return DataLoader(
-        mixture,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        persistent_workers=workers > 0,
-    )
+_TRIES = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """The batches of a mixture, made in other processes while the network trains."""
+
+    mixture: Mixture
+    workers: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        """From the first batch."""
+        return self.from_batch(0)
+
+    def from_batch(self, number: int) -> Iterator[Batch]:
+        """From any batch on: what comes is what would have come."""
+        mixture = copy.copy(self.mixture)
+        mixture.first = number
+        made: DataLoader[Batch] = DataLoader(
+            mixture,
+            batch_size=None,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+            persistent_workers=self.workers > 0,
+        )
+        return iter(made)
+
+
+def loader(mixture: Mixture, *, workers: int) -> Stream:
+    """Batches made by so many other processes; 0 makes them in this one."""
+    return Stream(mixture, workers)

@@ -2,39 +2,75 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Collection
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
+
+from xnect.atomic import replacing
+from xnect.errors import BadWeights
 
 
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write fp16 safetensors; integer buffers stay as they are; replaces the file at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write fp16 safetensors; integer buffers stay as they are; replaces the file at once.
+
+    Raises:
+        CannotWrite: the folder cannot be written or the disk is full; an older file stays.
+    """
     half = {
         name: (t.half() if t.is_floating_point() else t).contiguous().cpu()
         for name, t in state.items()
         if not name.endswith("num_batches_tracked")
     }
-    partial = path.with_suffix(".part")
-    save_file(half, partial, metadata)
-    partial.chmod(0o644)  # safetensors makes files that only their owner can read
-    partial.replace(path)
+    with replacing(path) as file:
+        file.write(save(half, metadata))
+
+
+def file_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; nothing for files of another kind."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
 
 
 def save_checkpoint(path: Path, **state: Any) -> None:
-    """Write everything needed to go on; the old file stays until the new one is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    torch.save(state, partial)
-    partial.replace(path)
+    """Write everything needed to go on; the old file stays until the new one is whole.
+
+    Raises:
+        CannotWrite: the folder cannot be written or the disk is full; the old file stays valid.
+    """
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    with replacing(path) as file:
+        file.write(whole.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote; nothing in the file is executed."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """What `save_checkpoint` wrote; nothing in the file is executed.
+
+    Raises:
+        BadWeights: the file is missing or damaged.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise BadWeights(
+            f"the checkpoint {path} cannot be read ({reason}); move it away to start anew"
+        ) from error
+
+
+def differing(before: dict[str, Any], now: dict[str, Any], free: Collection[str] = ()) -> list[str]:
+    """`name was -> is` for each entry that differs, in one or in both; those in `free` may."""
+    names = [n for n in {**before, **now} if n not in free and before.get(n) != now.get(n)]
+    return [f"{n} {before.get(n)!r} -> {now.get(n)!r}" for n in names]
 
 
 class Ema:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from xnect.atomic import replacing
 from xnect.errors import BadInput
+
+log = logging.getLogger(__name__)
 
 SEEN, HIDDEN, ABSENT, UNKNOWN = 2, 1, 0, -1
 """State of a 2D joint: seen; hidden but located; not in the picture; not labelled.
@@ -32,61 +37,135 @@ class Sample:
     ignore_xyxy: np.ndarray  # (M, 4) boxes with people who are not labelled
     outside_weight: float  # how sure it is that there is nobody outside the boxes
     owner: np.ndarray | None = None  # (H, W) uint8, people 1, 2, ... in renders
+    ignore_mask: np.ndarray | None = None  # (H, W) uint8, 1 on crowds without labels
 
 
 _RAGGED = ("joints_px", "state", "boxes_xyxy", "joints3d_m", "joints3d_weight", "depth_m")
 
 
+_COUNTS = {
+    "jpeg": "jpeg_length",
+    "mask": "mask_length",
+    "ignore_mask": "ignore_mask_length",
+    "ignore_xyxy": "ignored",
+    **{name: "people" for name in _RAGGED},
+}
+"""Field of a shard -> the field that says how much of it belongs to each picture."""
+
+_SHAPES = {
+    "joints_px": (18, 2), "state": (18,), "boxes_xyxy": (4,), "joints3d_m": (21, 3),
+    "joints3d_weight": (21,), "depth_m": (), "ignore_xyxy": (4,),
+}  # fmt: skip
+_LATER = ("ignore_mask", "ignore_mask_length")  # older shards are without them
+
+
 def write_shard(path: Path, samples: Iterable[Sample], *, quality: int = 95) -> int:
-    """Write samples as one `.npz` of JPEG bytes and label arrays; returns how many."""
+    """Write samples as one `.npz` of JPEG bytes and label arrays; returns how many.
+
+    Raises:
+        BadInput: there is not one sample.
+        CannotWrite: the disk is full; an older file stays as it was.
+    """
     columns: dict[str, list[np.ndarray]] = {name: [] for name in (*_RAGGED, "ignore_xyxy")}
-    jpegs, masks, people, ignored, outside = [], [], [], [], []
+    blobs: dict[str, list[np.ndarray]] = {name: [] for name in ("jpeg", "mask", "ignore_mask")}
+    people, ignored, outside = [], [], []
     for sample in samples:
         bgr = np.ascontiguousarray(sample.image[..., ::-1])
-        jpegs.append(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].ravel())
-        empty = np.zeros(0, np.uint8)
-        owner = sample.owner
-        masks.append(empty if owner is None else cv2.imencode(".png", owner)[1].ravel())
+        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].ravel()
+        blobs["jpeg"].append(jpeg)
+        blobs["mask"].append(_png(sample.owner))
+        blobs["ignore_mask"].append(_png(sample.ignore_mask))
         people.append(len(sample.joints_px))
         ignored.append(len(sample.ignore_xyxy))
         outside.append(sample.outside_weight)
         for name, column in columns.items():
             column.append(getattr(sample, name))
+    if not people:
+        raise BadInput(f"there is not one picture for {path}")
     arrays = {name: _small(np.concatenate(column)) for name, column in columns.items()}
-    partial = path.with_suffix(".part.npz")
+    for name, blob in blobs.items():
+        arrays[name] = np.concatenate(blob)
+        arrays[f"{name}_length"] = np.array([len(b) for b in blob])
     arrays |= {
-        "jpeg": np.concatenate(jpegs),
-        "jpeg_length": np.array([len(j) for j in jpegs]),
-        "mask": np.concatenate(masks),
-        "mask_length": np.array([len(m) for m in masks]),
         "people": np.array(people),
         "ignored": np.array(ignored),
         "outside_weight": np.array(outside, np.float32),
     }
-    np.savez(partial, allow_pickle=False, **arrays)
-    partial.replace(path)
-    return len(jpegs)
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return len(people)
+
+
+def _png(mask: np.ndarray | None) -> np.ndarray:
+    return np.zeros(0, np.uint8) if mask is None else cv2.imencode(".png", mask)[1].ravel()
 
 
 def _small(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
+def read_shard(path: Path) -> dict[str, np.ndarray]:
+    """The fields of one shard, with `<counts>_start` beside each field of counts.
+
+    Raises:
+        BadInput: the file is missing or damaged; the field is named.
+    """
+    field = "its index"
+    shard: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for field in file.files:
+                shard[field] = file[field]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        reason = "there is no such file" if not path.exists() else f"field {field}: {error}"
+        raise BadInput(f"cannot read the shard {path}: {reason}") from error
+    needed = [*_COUNTS, *_COUNTS.values(), "outside_weight"]
+    missing = sorted({name for name in needed if name not in shard and name not in _LATER})
+    if missing:
+        raise BadInput(f"the shard {path} has no field {', '.join(missing)}; pack it again")
+    pictures = len(shard["people"])
+    for name, counts in _COUNTS.items():
+        if name not in shard or counts not in shard:
+            continue
+        whole = (int(shard[counts].sum()), *_SHAPES.get(name, ()))
+        if len(shard[counts]) != pictures or shard[name].shape != whole:
+            raise BadInput(
+                f"the shard {path} is damaged: {name} has the shape {shard[name].shape}, "
+                f"{counts} says {whole} for {pictures} pictures; pack it again"
+            )
+        shard[f"{counts}_start"] = np.concatenate([[0], np.cumsum(shard[counts])])
+    if shard["outside_weight"].shape != (pictures,):
+        raise BadInput(f"the shard {path} is damaged: outside_weight is not one for each picture")
+    return shard
+
+
 class Shards:
     """The samples of several shard files, held in memory as encoded pictures."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        """Read them; files that are missing or damaged are left out with a warning.
+
+        Raises:
+            BadInput: none is left.
+        """
         if not paths:
             raise BadInput("no shard files given; write some with `python -m xnect.train.pack`")
         self._shards: list[dict[str, np.ndarray]] = []
+        self._paths: list[Path] = []
+        problems: list[str] = []
         index: list[tuple[int, int]] = []
-        for number, path in enumerate(paths):
-            with np.load(path, allow_pickle=False) as file:
-                shard = {name: file[name] for name in file.files}
-            for name in ("jpeg_length", "mask_length", "people", "ignored"):
-                shard[name + "_start"] = np.concatenate([[0], np.cumsum(shard[name])])
+        for path in paths:
+            try:
+                shard = read_shard(path)
+            except BadInput as error:
+                problems.append(str(error))
+                log.warning("left out: %s", error)
+                continue
+            index += [(len(self._shards), i) for i in range(len(shard["people"]))]
             self._shards.append(shard)
-            index += [(number, i) for i in range(len(shard["people"]))]
+            self._paths.append(path)
+        if not index:
+            raise BadInput(problems[0] if problems else f"there is not one picture in {paths[0]}")
         self._index = np.array(index)
 
     def __len__(self) -> int:
@@ -97,21 +176,37 @@ class Shards:
         return self.decode(number, owner=False)
 
     def decode(self, number: int, *, owner: bool) -> Sample:
-        """Decode one sample; the map of owners takes as long as the picture."""
+        """Decode one sample; the map of owners takes as long as the picture.
+
+        Raises:
+            BadInput: the picture does not decode.
+        """
         which, i = self._index[number]
         shard = self._shards[which]
 
-        def part(name: str, counts: str) -> np.ndarray:
-            start = shard[counts + "_start"]
+        def part(name: str) -> np.ndarray:
+            if name not in shard:
+                return np.zeros(0, np.uint8)
+            start = shard[f"{_COUNTS[name]}_start"]
             return shard[name][start[i] : start[i + 1]]
 
-        bgr = cv2.imdecode(part("jpeg", "jpeg_length"), cv2.IMREAD_COLOR)
-        assert bgr is not None
-        mask = part("mask", "mask_length")
+        def unpacked(name: str, flag: int) -> np.ndarray | None:
+            data = part(name)
+            if not len(data):
+                return None
+            picture = cv2.imdecode(data, flag)
+            if picture is None:
+                raise BadInput(f"the shard {self._paths[which]} is damaged: {name} {i}")
+            return picture
+
+        bgr = unpacked("jpeg", cv2.IMREAD_COLOR)
+        if bgr is None:
+            raise BadInput(f"the shard {self._paths[which]} is damaged: jpeg {i} is empty")
         return Sample(
             image=bgr[..., ::-1],
-            **{name: part(name, "people") for name in _RAGGED},
-            ignore_xyxy=part("ignore_xyxy", "ignored"),
+            **{name: part(name) for name in _RAGGED},
+            ignore_xyxy=part("ignore_xyxy"),
             outside_weight=float(shard["outside_weight"][i]),
-            owner=cv2.imdecode(mask, cv2.IMREAD_UNCHANGED) if owner and len(mask) else None,
+            owner=unpacked("mask", cv2.IMREAD_UNCHANGED) if owner else None,
+            ignore_mask=unpacked("ignore_mask", cv2.IMREAD_UNCHANGED),
         )

@@ -170,8 +170,12 @@ def without_padding(batch: Batch) -> Batch:
 
 def make_targets(batch: Batch) -> Targets:
     """Everything the losses need, at stride 8."""
+    with batch.images.device:  # where the small tables of indices are made as well
+        return _targets(without_padding(batch))
+
+
+def _targets(batch: Batch) -> Targets:
     h, w = batch.images.shape[-2] // STRIDE, batch.images.shape[-1] // STRIDE
-    batch = without_padding(batch)
     heatmaps = joint_heatmaps(batch, h, w)
     affinities, limb_mask = limb_affinities(batch, h, w)
     codes, code_weight = bone_codes(batch, h, w)
@@ -180,7 +184,8 @@ def make_targets(batch: Batch) -> Targets:
     anyone = own.amax(1)
     ignored = _inside(batch.ignore_xyxy, h, w).amax(1) * (1 - anyone)
     place = torch.where(anyone > 0, torch.ones(()), batch.outside_weight[:, None, None])
-    place = place * (1 - ignored)  # (B, h, w)
+    crowd = batch.ignore_mask.float() * (1 - anyone)
+    place = place * (1 - ignored) * (1 - crowd)  # (B, h, w)
     unknown = (batch.state < 0).float()  # (B, P, J)
     hidden = (unknown[..., None, None] * own[:, :, None]).amax(1)  # (B, J, h, w)
     heatmap_weight = torch.maximum(place[:, None] * (1 - hidden), (heatmaps > 0.3).float())

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from xnect.errors import CannotOpenSource
+from xnect.errors import BadInput, CannotOpenSource
 from xnect.skeleton import FROM_COCO17
-from xnect.train.samples import ABSENT, HIDDEN, SEEN, Sample
+from xnect.train.datasets.files import numbers, read_json, read_picture
+from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample
 
 __all__ = ["coco", "joints18_from_coco17"]
+
+log = logging.getLogger(__name__)
 
 MIN_JOINTS = 5
 """People with fewer labelled joints define no targets; they are masked (spec 5.3)."""
@@ -24,7 +27,10 @@ MIN_JOINTS = 5
 def joints18_from_coco17(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(P, 17, 3) COCO x, y, v -> (P, 18, 2) px, (P, 18) state; the neck is between the shoulders.
 
-    COCO gives pixel (0, 0)'s corner the coordinate 0; ours is the centre, hence the half pixel.
+    A joint with v = 0 is absent: COCO's annotators marked every joint that they could see or guess,
+    so there is nothing to be found of it.  With one shoulder the neck is there, but not known
+    where.  COCO gives pixel (0, 0)'s corner the coordinate 0; ours is the centre, hence the half
+    pixel.
     """
     source = np.array(FROM_COCO17)
     joints = keypoints[:, np.maximum(source, 0)].astype(np.float64)
@@ -32,45 +38,109 @@ def joints18_from_coco17(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     joints[:, 1, :2] = shoulders[..., :2].mean(1)
     joints[:, 1, 2] = shoulders[..., 2].min(1)
     state = np.select([joints[..., 2] == 2, joints[..., 2] == 1], [SEEN, HIDDEN], ABSENT)
+    labelled = (shoulders[..., 2] > 0).sum(1)
+    state[labelled == 1, 1] = UNKNOWN
     return joints[..., :2] - 0.5, state.astype(np.int8)
 
 
-def _xyxy(box_xywh: list[float]) -> list[float]:
-    x, y, w, h = box_xywh
-    return [x, y, x + w, y + h]
+def _xyxy(person: dict[str, Any], where: str) -> np.ndarray:
+    x, y, w, h = numbers(person, "bbox", (4,), where)
+    if not (np.isfinite([x, y, w, h]).all() and w >= 0 and h >= 0):
+        raise BadInput(f"{where}: bbox must be x, y, width, height, got {person['bbox']}")
+    return np.array([x, y, x + w, y + h])
 
 
-def _sample(image: np.ndarray, people: list[dict[str, Any]], all_listed: bool) -> Sample:
-    used = [p for p in people if p.get("num_keypoints", 0) >= MIN_JOINTS and not p["iscrowd"]]
-    rest = [p for p in people if not any(p is u for u in used)]
-    keypoints = np.array([p["keypoints"] for p in used], np.float64).reshape(-1, 17, 3)
-    joints, state = joints18_from_coco17(keypoints)
-    n = len(used)
+def _keypoints(person: dict[str, Any], where: str) -> np.ndarray | None:
+    """(17, 3) of a person with enough of them, else None; damaged ones count as none."""
+    if person.get("iscrowd") or person.get("num_keypoints", 0) < MIN_JOINTS:
+        return None
+    try:
+        keypoints = numbers(person, "keypoints", (17, 3), where)
+    except BadInput as error:
+        log.warning("the person is masked: %s", error)
+        return None
+    if not np.isfinite(keypoints).all() or not np.isin(keypoints[:, 2], (0, 1, 2)).all():
+        log.warning("the person is masked: %s: keypoints must be x, y, v with v 0, 1 or 2", where)
+        return None
+    return keypoints if (keypoints[:, 2] > 0).sum() >= MIN_JOINTS else None
+
+
+def _crowd(person: dict[str, Any], hw: tuple[int, int], where: str) -> np.ndarray | None:
+    """(H, W) bool mask of a crowd with run lengths; None if it has only a box."""
+    runs = person.get("segmentation")
+    if not person.get("iscrowd") or not isinstance(runs, dict):
+        return None
+    try:
+        from pycocotools import mask
+    except ImportError:  # the extra `train`; the box masks more than is needed
+        return None
+    try:
+        if tuple(runs["size"]) != hw:
+            raise ValueError(f"size {runs['size']}, the picture has {list(hw)}")
+        with warnings.catch_warnings():  # of pycocotools' own about numpy 2
+            warnings.simplefilter("ignore", DeprecationWarning)
+            packed = mask.frPyObjects(runs, *hw) if isinstance(runs["counts"], list) else runs
+            return np.asarray(mask.decode(packed)) > 0
+    except (ValueError, TypeError, KeyError) as error:
+        log.warning("the crowd's box is masked: %s: segmentation: %s", where, error)
+        return None
+
+
+def _sample(
+    image: np.ndarray, people: list[dict[str, Any]], all_listed: bool, file: Path
+) -> Sample:
+    hw = (image.shape[0], image.shape[1])
+    boxes, keypoints, ignored = [], [], []
+    crowds = np.zeros(hw, bool)
+    for person in people:
+        where = f"{file}, annotation {person.get('id')}"
+        box, joints = _xyxy(person, where), _keypoints(person, where)
+        crowd = _crowd(person, hw, where)
+        if joints is not None:
+            boxes.append(box)
+            keypoints.append(joints)
+        elif crowd is not None:
+            crowds |= crowd
+        else:
+            ignored.append(box)
+    n = len(boxes)
+    joints_px, state = joints18_from_coco17(np.array(keypoints).reshape(-1, 17, 3))
+    boxes_xyxy = np.array(boxes).reshape(-1, 4)
     return Sample(
         image=image,
-        joints_px=joints,
+        joints_px=joints_px,
         state=state,
-        boxes_xyxy=np.array([_xyxy(p["bbox"]) for p in used], np.float64).reshape(-1, 4),
+        boxes_xyxy=boxes_xyxy,
         joints3d_m=np.zeros((n, 21, 3)),
         joints3d_weight=np.zeros((n, 21)),
-        depth_m=-np.array([p["bbox"][3] for p in used], np.float64),
-        ignore_xyxy=np.array([_xyxy(p["bbox"]) for p in rest], np.float64).reshape(-1, 4),
+        depth_m=boxes_xyxy[:, 1] - boxes_xyxy[:, 3],
+        ignore_xyxy=np.array(ignored).reshape(-1, 4),
         outside_weight=1.0 if all_listed else 0.3,
+        ignore_mask=crowds.astype(np.uint8) if crowds.any() else None,
     )
 
 
 def coco(annotations: Path, images: Path) -> Iterator[Sample]:
-    """Every picture of a COCO keypoints file; people without enough joints become ignore boxes.
+    """Every picture of a COCO keypoints file; people without enough joints are masked.
 
-    Raises `CannotOpenSource` for a picture that does not decode.
+    A crowd is masked by its run lengths where it has them, everybody else by the box.  A picture
+    that does not decode, or one of whose people has no box, is left out with a warning: a person
+    whose place is not known cannot be masked.
+
+    Raises:
+        BadInput: the annotation file is missing or damaged.
     """
-    data = json.loads(annotations.read_text())
+    data = read_json(annotations, "images", "annotations")
     people: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in data["annotations"]:
-        people[annotation["image_id"]].append(annotation)
+        people[annotation.get("image_id", -1)].append(annotation)
     for record in data["images"]:
-        file = images / record["file_name"]
-        bgr = cv2.imread(str(file), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise CannotOpenSource(f"cannot decode {file}; expected a JPEG, PNG or WebP picture")
-        yield _sample(bgr[..., ::-1], people[record["id"]], record.get("all_persons_listed", True))
+        name = str(record.get("file_name"))
+        try:
+            image = read_picture(images / name)
+            listed = record.get("all_persons_listed", True)
+            sample = _sample(image, people[record.get("id", -2)], listed, annotations)
+        except (BadInput, CannotOpenSource) as error:
+            log.warning("left out %s: %s", name, error)
+            continue
+        yield sample

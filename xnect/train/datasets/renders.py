@@ -11,7 +11,7 @@ import numpy as np
 from xnect.skeleton import J2D, J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, chain_m
 from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample
 
-__all__ = ["joints18_from_raw", "joints21_from_raw", "renders"]
+__all__ = ["joints18_from_raw", "joints21_from_raw", "renders", "without_lost"]
 
 _MIDDLE = ("pelvis", "spine", "neck", "head_top", "nose")
 _FACE = ("left_eye", "right_eye", "left_ear", "right_ear")
@@ -50,11 +50,15 @@ def joints18_from_raw(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray,
     joints[:, J2D["neck"]] = pixels[:, shoulders].mean(1) - 0.5
     neck = np.maximum(seen[:, shoulders].max(1), seen[:, _R["neck"]])
     state[:, J2D["neck"]] = np.where(seen[:, shoulders].min(1) == 0, ABSENT, neck)
+    return joints, without_lost(state)
+
+
+def without_lost(state: np.ndarray) -> np.ndarray:
+    """(P, 18) state in which hidden joints are unknown unless their parent is seen."""
     parents = np.array(_PARENT2D)
-    parent_seen = state[:, np.maximum(parents, 0)] == SEEN
-    lost = (state == HIDDEN) & ~parent_seen
+    lost = (state == HIDDEN) & (state[:, np.maximum(parents, 0)] != SEEN)
     lost[:, J2D["neck"]] = False
-    return joints, np.where(lost, UNKNOWN, state).astype(np.int8)
+    return np.where(lost, UNKNOWN, state).astype(np.int8)
 
 
 def renders(path: Path, *, min_visible: int = 3) -> Iterator[Sample]:

@@ -1,0 +1,430 @@
+"""Readers of public data sets, on small files of their formats that the tests write."""
+
+import json
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from xnect.errors import BadInput
+from xnect.skeleton import BODY, J2D, J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, ROOT, chain_m
+from xnect.train.augment import AugmentOptions
+from xnect.train.batches import collate
+from xnect.train.datasets.coco import coco, joints18_from_coco17
+from xnect.train.datasets.h36m import JOINTS17, h36m
+from xnect.train.datasets.mpi3dhp import JOINTS28, moving_frames, mpi3dhp
+from xnect.train.datasets.muco import muco
+from xnect.train.datasets.posed import posed_sample
+from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN
+from xnect.train.targets import make_targets
+
+SIDE = 128
+FOCAL = 150.0
+SHARED_NAMES = [n for n in JOINTS2D if n in J3D and n != "neck"]
+FACE = ["nose", "left_eye", "right_eye", "left_ear", "right_ear"]
+
+
+def named_person(at_mm=(0, 0, 3000), seed=0):
+    """Name -> (3,) mm in camera axes: the body at rest with every joint a little elsewhere."""
+    rng = np.random.default_rng(seed)
+    place = np.zeros((len(JOINTS3D), 3))
+    for j in BODY.order:
+        if j != ROOT:
+            place[j] = place[BODY.parents[j]] + BODY.offsets_m[j]
+    place = 1000 * place * (1, -1, -1) + rng.normal(0, 15, place.shape) + at_mm  # seen from before
+    return {name: place[J3D[name]] for name in JOINTS3D}
+
+
+def beside(person, x_mm):
+    return {name: np.add(place, (x_mm, 0, 0)) for name, place in person.items()}
+
+
+def project(point_mm):
+    return FOCAL * point_mm[:2] / point_mm[2] + SIDE / 2
+
+
+def expected(person):
+    """(21, 3) m about the pelvis at reference size."""
+    pose = np.stack([person[n] for n in JOINTS3D]) / 1000
+    pose = pose - pose[ROOT]
+    return pose * REFERENCE_CHAIN_M / chain_m(pose)
+
+
+def write_picture(path, side=SIDE, shade=90):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((side, side, 3), shade, np.uint8))
+
+
+def assert_is(sample, person, index=0, names3d=JOINTS3D):
+    """Every joint of the sample is the one of that name."""
+    for name in SHARED_NAMES:
+        pixel = project(person[name])
+        inside = (pixel > -0.5).all() and (pixel < SIDE - 0.5).all()
+        assert (sample.state[index, J2D[name]] == SEEN) == inside, name
+        np.testing.assert_allclose(sample.joints_px[index, J2D[name]], pixel, atol=1e-6)
+    shoulders = [project(person[f"{side}_shoulder"]) for side in ("left", "right")]
+    np.testing.assert_allclose(sample.joints_px[index, J2D["neck"]], np.mean(shoulders, 0))
+    assert all(sample.state[index, J2D[name]] == UNKNOWN for name in FACE)
+    pose = sample.joints3d_m[index] - sample.joints3d_m[index, ROOT]
+    for name in names3d:
+        np.testing.assert_allclose(pose[J3D[name]], expected(person)[J3D[name]], atol=1e-6)
+        assert sample.joints3d_weight[index, J3D[name]] > 0
+
+
+# MuCo-3DHP
+
+
+def muco_person(number, image, person, **more):
+    order = list(JOINTS3D)  # head_top, thorax, R_Shoulder ... L_Toe: spec 7.3
+    return {
+        "id": number,
+        "image_id": image,
+        "keypoints_img": [project(person[n]).tolist() for n in order],
+        "keypoints_cam": [person[n].tolist() for n in order],
+        **more,
+    }
+
+
+def write_muco(root, people, names=("unaugmented_set/0/a.jpg",)):
+    for name in names:
+        write_picture(root / name)
+    images = [
+        {"id": i, "file_name": name, "width": SIDE, "height": SIDE} for i, name in enumerate(names)
+    ]
+    file = root / "MuCo-3DHP.json"
+    file.write_text(json.dumps({"images": images, "annotations": people}))
+    return file
+
+
+def test_muco_people_come_out_by_name_and_by_depth(tmp_path):
+    far, near = named_person((300, 0, 4500)), named_person((-200, 0, 3000), seed=1)
+    file = write_muco(tmp_path, [muco_person(0, 0, far), muco_person(1, 0, near)])
+    (sample,) = muco(file, tmp_path)
+    assert_is(sample, far, 0)
+    assert_is(sample, near, 1)
+    assert sample.depth_m[1] < sample.depth_m[0]
+    assert sample.outside_weight == 1 and not len(sample.ignore_xyxy)
+
+
+def test_muco_hidden_joints_are_located_only_next_to_seen_ones(tmp_path):
+    person = named_person()
+    visible = [n not in ("left_elbow", "left_wrist") for n in JOINTS3D]
+    file = write_muco(tmp_path, [muco_person(0, 0, person, keypoints_vis=visible)])
+    (sample,) = muco(file, tmp_path)
+    assert sample.state[0, J2D["left_elbow"]] == HIDDEN
+    assert sample.state[0, J2D["left_wrist"]] == UNKNOWN
+
+
+def test_muco_photographs_behind_people_are_hardly_background(tmp_path):
+    file = write_muco(tmp_path, [], ["augmented_set/0/a.jpg"])
+    (sample,) = muco(file, tmp_path)
+    assert 0 < sample.outside_weight < 0.5 and not len(sample.state)
+
+
+def test_muco_leaves_out_what_is_damaged_and_names_it(tmp_path, caplog):
+    person = named_person()
+    short = muco_person(7, 1, person)
+    short["keypoints_cam"] = short["keypoints_cam"][:20]
+    names = ("unaugmented_set/a.jpg", "unaugmented_set/b.jpg", "unaugmented_set/c.jpg")
+    file = write_muco(tmp_path, [muco_person(0, 0, person), short], names)
+    (tmp_path / names[2]).write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING):
+        (sample,) = muco(file, tmp_path)
+    assert_is(sample, person)
+    assert "annotation 7: keypoints_cam must hold (21, 3)" in caplog.text
+    assert "cannot decode" in caplog.text and "c.jpg" in caplog.text
+    file.write_text('{"images": [],\n "annotations": [}')
+    with pytest.raises(BadInput, match=r"MuCo-3DHP.json is not whole JSON: line 2, column 18"):
+        next(muco(file, tmp_path))
+
+
+# MPI-INF-3DHP
+
+
+def row28(person, of):
+    """A row of annot.mat: 28 joints, of which the set's other seven lie anywhere."""
+    ours = {n.replace("foot", "toe"): p for n, p in person.items()}
+    return np.concatenate([of(ours.get(n, np.array([50.0, 60, 2500]))) for n in JOINTS28])
+
+
+def write_3dhp(folder, people, cameras=2):
+    folder.mkdir(parents=True)
+    annot2, annot3 = (np.empty((cameras, 1), object) for _ in range(2))
+    for camera in range(cameras):
+        moved = [beside(q, 100.0 * camera) for q in people]
+        annot2[camera, 0] = np.stack([row28(q, project) for q in moved])
+        annot3[camera, 0] = np.stack([row28(q, lambda p: p) for q in moved])
+    savemat(folder / "annot.mat", {"annot2": annot2, "annot3": annot3})
+
+
+def test_mpi3dhp_comes_out_by_name_from_frames_and_from_videos(tmp_path):
+    import av
+
+    people = [named_person(), named_person(seed=1), named_person((0, 250, 3000))]
+    folder = tmp_path / "S1" / "Seq2"
+    write_3dhp(folder, people)
+    for frame in range(3):
+        write_picture(folder / "imageFrames/video_0" / f"frame_{frame + 1:06d}.jpg")
+    (folder / "imageSequence").mkdir()
+    with av.open(str(folder / "imageSequence/video_1.avi"), "w") as video:
+        stream = video.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = SIDE
+        for frame in range(2):  # the video ends before the labels do
+            picture = np.full((SIDE, SIDE, 3), 40 + 80 * frame, np.uint8)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        video.mux(stream.encode())
+    samples = list(mpi3dhp(tmp_path, cameras=(0, 1), moved_mm=0))
+    assert len(samples) == 3 + 2
+    for sample, person in zip(samples, people, strict=False):
+        assert_is(sample, person)
+    for sample, person, shade in zip(samples[3:], people, (40, 120), strict=False):
+        assert_is(sample, beside(person, 100.0))
+        assert abs(sample.image.mean() - shade) < 6
+
+
+def test_only_frames_in_which_somebody_moved_are_taken():
+    pose = np.zeros((6, 21, 3))
+    pose[:, 4, 0] = (0, 100, 180, 200, 400, 400)
+    assert moving_frames(pose, 175).tolist() == [0, 2, 4]
+    assert moving_frames(np.zeros((0, 21, 3))).tolist() == []
+
+
+def test_mpi3dhp_leaves_out_what_is_damaged_and_names_it(tmp_path, caplog):
+    with pytest.raises(BadInput, match="holds none of the folders S1/Seq1"):
+        next(mpi3dhp(tmp_path))
+    person = named_person()
+    write_3dhp(tmp_path / "S1/Seq1", [person], cameras=2)
+    write_picture(tmp_path / "S1/Seq1/imageFrames/video_1/frame_000001.jpg")
+    (tmp_path / "S2/Seq1").mkdir(parents=True)
+    (tmp_path / "S2/Seq1/annot.mat").write_bytes(b"MATLAB 5.0 and then nothing")
+    (tmp_path / "S3/Seq1").mkdir(parents=True)
+    rows = np.empty((1, 1), object)
+    rows[0, 0] = np.zeros((2, 34))
+    savemat(tmp_path / "S3/Seq1/annot.mat", {"annot2": rows, "annot3": rows})
+    with caplog.at_level(logging.WARNING):
+        (sample,) = mpi3dhp(tmp_path, cameras=(0, 1))
+    assert_is(sample, beside(person, 100.0))
+    assert "cannot read the video" in caplog.text and "video_0.avi" in caplog.text
+    assert "S2/Seq1" in caplog.text
+    assert "annot2 of camera 0 must be (frames, 56), got (2, 34)" in caplog.text
+
+
+# Human3.6M
+
+
+def write_h36m(root, person, frames=(0, 5), missing=()):
+    rotation = cv2.Rodrigues(np.array([0.3, -0.5, 0.2]))[0]
+    shift = np.array([40.0, -20, 700])
+    middle = (person["left_hip"] + person["right_hip"]) / 2
+    extra = {"torso": middle, "thorax": middle, "nose": person["head_top"] + (0, 90.0, 0)}
+    seventeen = np.stack([{**person, **extra}[n] for n in JOINTS17])
+    world = (seventeen - shift) @ rotation  # camera = R world + t
+    start = root / "annotations"
+    start.mkdir()
+    images = []
+    for frame in frames:
+        name = f"s_01_act_02_subact_01_ca_03/s_01_act_02_subact_01_ca_03_{frame + 1:06d}.jpg"
+        if frame not in missing:
+            write_picture(root / name)
+        images.append(
+            {"id": frame, "file_name": name, "subject": 1, "action_idx": 2, "subaction_idx": 1,
+             "cam_idx": 3, "frame_idx": frame}
+        )  # fmt: skip
+    files = {
+        "data": {"images": images, "annotations": []},
+        "joint_3d": {"2": {"1": {str(f): world.tolist() for f in frames}}},
+        "camera": {
+            "3": {
+                "R": rotation.tolist(),
+                "t": shift.tolist(),
+                "f": [FOCAL] * 2,
+                "c": [SIDE / 2] * 2,
+            }
+        },
+    }
+    for name, content in files.items():
+        (start / f"Human36M_subject1_{name}.json").write_text(json.dumps(content))
+    return start
+
+
+def test_h36m_comes_out_by_name_in_camera_axes(tmp_path):
+    person = named_person()
+    hips = (person["left_hip"] + person["right_hip"]) / 2
+    shoulders = (person["left_shoulder"] + person["right_shoulder"]) / 2
+    person["pelvis"] = hips
+    person["spine"] = hips + 0.80 * (shoulders - hips)  # where the reader puts them
+    person["neck"] = hips + 1.18 * (shoulders - hips)
+    start = write_h36m(tmp_path, person, frames=(0, 3, 5))
+    samples = list(h36m(start, tmp_path))
+    assert len(samples) == 2
+    known = [n for n in JOINTS3D if not n.endswith(("hand", "foot")) and n != "head"]
+    for sample in samples:
+        assert_is(sample, person, names3d=known)
+        unknown = [J3D[n] for n in JOINTS3D if n not in known]
+        assert (sample.joints3d_weight[0, unknown] == 0).all()
+        assert np.isfinite(sample.joints3d_m).all()
+
+
+def test_h36m_leaves_out_what_is_damaged_and_names_it(tmp_path, caplog):
+    with pytest.raises(BadInput, match="holds no Human36M_subject"):
+        next(h36m(tmp_path, tmp_path))
+    start = write_h36m(tmp_path, named_person(), frames=(0, 5, 10), missing=(5,))
+    poses = json.loads((start / "Human36M_subject1_joint_3d.json").read_text())
+    del poses["2"]["1"]["10"]
+    (start / "Human36M_subject1_joint_3d.json").write_text(json.dumps(poses))
+    with caplog.at_level(logging.WARNING):
+        assert len(list(h36m(start, tmp_path))) == 1
+    assert "there is no picture" in caplog.text
+    assert "action 2, subaction 1: no field '10'" in caplog.text
+
+
+# what holds for all of them
+
+
+def test_a_person_without_joints_is_masked_and_not_background():
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    person = named_person()
+    pixels = np.stack([project(person[n]) for n in JOINTS3D])
+    pose = np.stack([person[n] for n in JOINTS3D])
+    blind = np.full_like(pixels, np.nan)
+    blind[[J3D["head_top"], J3D["left_foot"]]] = pixels[[J3D["head_top"], J3D["left_foot"]]]
+    sample = posed_sample(image, np.stack([pixels, blind]), np.stack([pose, pose]))
+    assert len(sample.state) == 1 and len(sample.ignore_xyxy) == 1
+    low, high = sample.ignore_xyxy[0, :2], sample.ignore_xyxy[0, 2:]
+    assert (low < pixels[J3D["head_top"]]).all() or (high > pixels[J3D["head_top"]]).any()
+    alone = posed_sample(image, blind[None], pose[None])
+    weight = make_targets(collate([alone], AugmentOptions(crop_px=SIDE))).heatmap_weight
+    assert (weight == 0).any() and (weight == 1).any()
+
+
+def test_joints_outside_the_picture_are_absent_and_nan_teaches_nothing():
+    person = named_person()
+    pixels = np.stack([project(person[n]) for n in JOINTS3D])
+    pose = np.stack([person[n] for n in JOINTS3D])
+    pixels[J3D["left_ankle"]] = (SIDE + 30, 60)
+    pixels[J3D["right_wrist"]] = np.nan
+    pose[J3D["right_elbow"]] = np.nan
+    sample = posed_sample(np.zeros((SIDE, SIDE, 3), np.uint8), pixels[None], pose[None])
+    assert sample.state[0, J2D["left_ankle"]] == ABSENT
+    assert sample.state[0, J2D["right_wrist"]] == UNKNOWN
+    assert sample.joints3d_weight[0, J3D["right_elbow"]] == 0
+    assert np.isfinite(sample.joints_px).all() and np.isfinite(sample.joints3d_m).all()
+    pose[J3D["spine"]] = np.nan  # no size without the chain
+    sample = posed_sample(np.zeros((SIDE, SIDE, 3), np.uint8), pixels[None], pose[None])
+    assert not sample.joints3d_weight.any() and np.isfinite(sample.joints3d_m).all()
+
+
+def test_nobody_is_dropped_into_the_background_when_there_are_many():
+    """Neither the ninth person of a picture nor the thirteenth box without labels."""
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    one = posed_sample(
+        image,
+        np.stack([[project(named_person()[n]) for n in JOINTS3D]] * 11),
+        np.stack([[named_person((0, 0, 3000 + 10 * i))[n] for n in JOINTS3D] for i in range(11)]),
+    )
+    boxes = one.boxes_xyxy.copy()
+    boxes[8:] = [[100, 8 * i, 108, 8 * i + 7] for i in range(3)]  # the farthest are elsewhere
+    sample = type(one)(
+        **{n: getattr(one, n) for n in one.__slots__} | {
+            "boxes_xyxy": boxes,
+            "ignore_xyxy": np.array([[8.0 * i, 112, 8 * i + 7, 119] for i in range(15)]),
+        }
+    )  # fmt: skip
+    weight = make_targets(collate([sample], AugmentOptions(crop_px=SIDE))).heatmap_weight[0, 0]
+    assert (weight[14, :15] == 0).all()
+    assert (weight[:3, 13] == 0).all()
+
+
+# COCO
+
+
+def coco_person(number, keypoints, box=(20, 20, 60, 90), **more):
+    flat = np.asarray(keypoints, float).ravel().tolist()
+    labelled = int((np.asarray(keypoints)[:, 2] > 0).sum())
+    return {"id": number, "image_id": 1, "bbox": list(box), "iscrowd": 0, "keypoints": flat,
+            "num_keypoints": labelled, **more}  # fmt: skip
+
+
+def write_coco(root, people, images=None):
+    write_picture(root / "a.jpg")
+    images = images or [{"id": 1, "file_name": "a.jpg", "width": SIDE, "height": SIDE}]
+    (root / "l.json").write_text(json.dumps({"images": images, "annotations": people}))
+    return root / "l.json"
+
+
+def seventeen(v=2):
+    grid = np.stack(np.meshgrid(np.arange(30, 80, 10), np.arange(30, 70, 10)), -1).reshape(-1, 2)
+    return np.concatenate([grid[:17], np.full((17, 1), v)], 1).astype(float)
+
+
+def test_one_shoulder_leaves_the_neck_unknown_and_none_leaves_it_absent():
+    keypoints = np.stack([seventeen()] * 3)
+    keypoints[1, 5, 2] = 0
+    keypoints[2, 5:7, 2] = 0
+    keypoints[0, 6, 2] = 1
+    joints, state = joints18_from_coco17(keypoints)
+    assert state[:, J2D["neck"]].tolist() == [HIDDEN, UNKNOWN, ABSENT]
+    assert state[1, J2D["left_shoulder"]] == ABSENT
+    np.testing.assert_allclose(joints[0, J2D["neck"]], keypoints[0, 5:7, :2].mean(0) - 0.5)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_crowds_are_masked_by_their_run_lengths(tmp_path, packed):
+    mask_tools = pytest.importorskip("pycocotools.mask")
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[16:40, 64:128] = 1
+    if packed:
+        runs = mask_tools.encode(np.asfortranarray(mask))
+        runs = {"size": runs["size"], "counts": runs["counts"].decode()}
+    else:
+        flat = mask.ravel(order="F")
+        edges = np.flatnonzero(np.diff(flat)) + 1
+        runs = {"size": [SIDE, SIDE], "counts": np.diff([0, *edges, flat.size]).tolist()}
+    crowd = {"id": 2, "image_id": 1, "bbox": [0, 0, SIDE, SIDE], "iscrowd": 1, "num_keypoints": 0,
+             "keypoints": [0] * 51, "segmentation": runs}  # fmt: skip
+    (sample,) = coco(write_coco(tmp_path, [crowd]), tmp_path)
+    assert (sample.ignore_mask == mask).all() and not len(sample.ignore_xyxy)
+    weight = make_targets(collate([sample], AugmentOptions(crop_px=SIDE))).heatmap_weight[0, 0]
+    assert (weight[2:5, 8:] == 0).all()  # the crowd
+    assert (weight[7:] == 1).all() and (weight[:, :6] == 1).all()  # its box is the whole picture
+
+
+def test_a_crowd_without_runs_and_people_with_few_joints_are_masked_by_boxes(tmp_path, caplog):
+    few = seventeen()
+    few[4:, 2] = 0
+    wrong = {"size": [5, 5], "counts": [25]}
+    people = [
+        coco_person(1, few),
+        coco_person(2, seventeen(0), box=(90, 90, 20, 20), iscrowd=1, segmentation=wrong),
+        coco_person(3, seventeen()),
+    ]
+    with caplog.at_level(logging.WARNING):
+        (sample,) = coco(write_coco(tmp_path, people), tmp_path)
+    assert len(sample.state) == 1
+    assert sample.ignore_xyxy.tolist() == [[20, 20, 80, 110], [90, 90, 110, 110]]
+    if "segmentation" not in caplog.text:
+        pytest.importorskip("pycocotools")
+    assert "annotation 2: segmentation: size [5, 5]" in caplog.text
+
+
+def test_coco_masks_damaged_people_and_leaves_out_what_it_cannot_mask(tmp_path, caplog):
+    damaged = coco_person(5, seventeen())
+    damaged["keypoints"] = damaged["keypoints"][:-1]
+    lost = {**coco_person(6, seventeen()), "image_id": 2}
+    del lost["bbox"]
+    images = [
+        {"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "a.jpg"},
+        {"id": 3, "file_name": "gone.jpg"},
+    ]  # fmt: skip
+    file = write_coco(tmp_path, [damaged, lost], images)
+    with caplog.at_level(logging.WARNING):
+        (sample,) = coco(file, tmp_path)
+    assert not len(sample.state) and len(sample.ignore_xyxy) == 1
+    assert "annotation 5: keypoints must hold (17, 3)" in caplog.text
+    assert "annotation 6: no field 'bbox'" in caplog.text
+    assert "gone.jpg" in caplog.text
+    file.write_text(json.dumps({"images": []}))
+    with pytest.raises(BadInput, match="has no annotations; it has images"):
+        next(coco(file, tmp_path))
