@@ -32,6 +32,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="look at the mirrored picture too: surer joints, twice the network's time",
     )  # fmt: skip
     group.add_argument(
+        "--no-refine", action="store_true",
+        help="do without the second look at each person: faster, joints less sure",
+    )  # fmt: skip
+    group.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to compute (default: auto)"
     )
 
@@ -179,6 +183,8 @@ def open_pipeline(args: argparse.Namespace) -> Any:
         wanted["weights"] = args.weights
     if args.flip_test:
         wanted["flip_test"] = True
+    if args.no_refine:
+        wanted["refine"] = False
     if getattr(args, "height", None) is not None:
         wanted["height_m"] = args.height
     if getattr(args, "smooth", "live") == "offline":

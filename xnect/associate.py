@@ -187,10 +187,10 @@ class _Groups:
 
     def cells_per_m(self, rows: np.ndarray) -> np.ndarray:
         """(n,) rows -> (n,) size of the body in the picture: by the limb least foreshortened."""
-        a, b = _LONG_LIMBS.T
+        a, b = LONG_LIMBS.T
         peaks = self.rows[rows]  # (n, 18)
         way = self.peaks.xy[peaks[:, a]] - self.peaks.xy[peaks[:, b]]  # (n, limbs, 2)
-        ratio = np.hypot(way[..., 0], way[..., 1]) / _LONG_LENGTHS_M
+        ratio = np.hypot(way[..., 0], way[..., 1]) / LONG_LENGTHS_M
         there = (peaks[:, a] >= 0) & (peaks[:, b] >= 0)
         return np.where(there, ratio, 0).max(1, initial=0)
 
@@ -355,8 +355,8 @@ def _rest_m() -> np.ndarray:
 
 
 _REST_M = _rest_m()
-_LONG_LIMBS = np.array([(a, b) for a, b in LIMBS if max(a, b) < 14])  # not those of the face
-_LONG_LENGTHS_M = _REST_M[_LONG_LIMBS[:, 0], _LONG_LIMBS[:, 1]]
+LONG_LIMBS = np.array([(a, b) for a, b in LIMBS if max(a, b) < 14])  # not those of the face
+LONG_LENGTHS_M = _REST_M[LONG_LIMBS[:, 0], LONG_LIMBS[:, 1]]
 _SIDES = [(2, 5), (8, 11), (2, 8), (5, 11), (1, 8), (1, 11), (0, 1)]
 _BRIDGES = np.array(_SIDES + [(b, a) for a, b in _SIDES])
 """Pairs of joints by which fragments are joined: the torso's sides, neck and nose."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput, BadWeights, UnknownName
@@ -15,6 +15,7 @@ from xnect.lift import load_lifter
 from xnect.network import PRESETS, Network, build_network
 from xnect.pipeline import Pipeline
 from xnect.proportions import ProportionOptions
+from xnect.refiner import REFINER_NAME, Refiner
 from xnect.track import TrackOptions
 
 DEFAULT_PRESET = "s"
@@ -52,15 +53,36 @@ def load_network(path: Path, preset: str | None = None) -> Network:
     if preset is not None and preset != made_for:
         raise BadWeights(f"{path} holds weights for preset {made_for!r}, not {preset!r}")
     network = build_network(made_for, backbone=metadata.get("backbone") or None)
+    _fill(network, state, f"{path} does not fit preset {made_for!r}")
+    return network.eval()
+
+
+def load_refiner(path: Path) -> Refiner:
+    """The refiner with weights from a safetensors file written by this project.
+
+    Raises:
+        BadWeights: A file that is missing, corrupted, or for another network.
+    """
+    state, metadata = _read(path)
+    if metadata.get("architecture") != REFINER_NAME:
+        raise BadWeights(
+            f"{path} says architecture {metadata.get('architecture')!r}; expected {REFINER_NAME!r}"
+        )
+    refiner = Refiner()
+    _fill(refiner, state, f"{path} does not fit the refiner")
+    return refiner.eval()
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor], sentence: str) -> None:
+    """Load strictly, but for the counters of batch norm."""
     counters = {k for k in network.state_dict() if k.endswith("num_batches_tracked")}
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if k not in counters}
     found = {k: tuple(v.shape) for k, v in state.items() if k not in counters}
     wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
     if wrong:
         listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        raise BadWeights(f"{path} does not fit preset {made_for!r}: {listed} differ")
+        raise BadWeights(f"{sentence}: {listed} differ")
     network.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-    return network.eval()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -134,6 +156,7 @@ def load_pipeline(
     height_m: float | None = None,
     live: bool = True,
     flip_test: bool = False,
+    refine: bool = True,
     proportions: ProportionOptions | None = ProportionOptions(),
 ) -> Pipeline:
     """A pipeline that is ready to run.
@@ -146,6 +169,8 @@ def load_pipeline(
         height_m: Stature assumed for everybody; distances are proportional to it.
         live: False does without filters over time, for a take that `smooth_take` finishes.
         flip_test: Look at the mirrored picture as well: surer joints, twice the network's time.
+        refine: Look at each person again with the refiner: far better joints, some milliseconds
+            more for each person.
         proportions: What is learned of each identity's bones and stature; None learns nothing.
 
     Raises:
@@ -184,4 +209,5 @@ def load_pipeline(
         fit=fit,
         proportions=proportions,
         flip_test=flip_test,
+        refiner=load_refiner(WEIGHTS / "refiner.safetensors") if refine else None,
     )

@@ -19,6 +19,9 @@ from xnect.heads.pose2d import BranchWidths, Upsample, conv
 from xnect.network import STAGE1_TAPS
 from xnect.skeleton import JOINTS2D
 
+REFINER_NAME = "xnect refiner"
+"""Architecture in the metadata of its weights."""
+
 SIDE_PX = 128
 """Side of the refiner's square input."""
 

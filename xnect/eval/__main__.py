@@ -13,15 +13,18 @@ import numpy as np
 from tqdm import tqdm
 
 from xnect.atomic import replacing
+from xnect.calib.camera import Camera
 from xnect.errors import BadInput, XnectError
 from xnect.eval.predictions import Predict
 from xnect.eval.report import Report, figures_json, write_report
+from xnect.types import Result
 
 EXAMPLES = """examples:
   python -m xnect.eval coco ../shared/data/coco/dev.json --report out/coco
   python -m xnect.eval lspet ../shared/data/lspet --split dev
   python -m xnect.eval pose2sim ../shared/data/pose2sim
   python -m xnect.eval clip OUT/take.npz --people 6
+  python -m xnect.eval synth ../shared/data/synth --report out/synth
   python -m xnect.eval synth-clip OUT/demo.npz demo/demo_truth.npz
   python -m xnect.eval mupots MultiPersonTestSet RECORDINGS
   python -m xnect.eval mpi3dhp mpi_inf_3dhp_test_set RECORDINGS
@@ -33,7 +36,11 @@ def load_predict(options: argparse.Namespace) -> Predict:
     from xnect.model import load_pipeline
 
     pipeline = load_pipeline(
-        options.preset, device=options.device, weights=options.weights, flip_test=options.flip_test
+        options.preset,
+        device=options.device,
+        weights=options.weights,
+        flip_test=options.flip_test,
+        refine=not options.no_refine,
     )
     run: Predict = pipeline if options.whole else pipeline.find
     bar = tqdm(unit=" pictures", file=sys.stderr)
@@ -88,11 +95,42 @@ def pose2sim(options: argparse.Namespace) -> Report:
             weights=options.weights,
             camera=camera,
             flip_test=options.flip_test,
+            refine=not options.no_refine,
         ),
         options.folder,
     )
     figures = {name: asdict(row) for name, row in rows.items()}
     return Report("pose2sim", "Pose2Sim, one man in four cameras", pose2sim_table(rows), figures)
+
+
+def synth(options: argparse.Namespace) -> Report:
+    """The whole pipeline on the held-out rendered pictures, with pictures in the report."""
+    from xnect.eval.synth_pictures import held_out_set, judge_all, synth_report, synth_sheets
+    from xnect.model import load_pipeline
+
+    if options.pictures < 1:
+        raise BadInput(f"--pictures must be at least 1, got {options.pictures}")
+    pipeline = load_pipeline(
+        options.preset,
+        device=options.device,
+        weights=options.weights,
+        flip_test=options.flip_test,
+        refine=not options.no_refine,
+    )
+
+    def run(image: np.ndarray, camera: Camera) -> Result:
+        pipeline.camera = None if options.guess else camera
+        return pipeline(image)
+
+    pictures = tqdm(
+        held_out_set(options.pack, pictures=options.pictures),
+        total=options.pictures, unit=" pictures", file=sys.stderr,
+    )  # fmt: skip
+    judged = judge_all(run, pictures)
+    result = synth_report(judged)
+    sheets = synth_sheets(judged) if options.report else {}
+    title = f"Held-out synthetic people, {result.pictures} pictures"
+    return Report("synth", title, result.table(), asdict(result), sheets)
 
 
 def clip(options: argparse.Namespace) -> Report:
@@ -163,6 +201,9 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--weights", type=Path, help="safetensors; default: the bundled ones")
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
             sub.add_argument("--flip-test", action="store_true", help="the mirrored picture too")
+            sub.add_argument(
+                "--no-refine", action="store_true", help="Stage I's joints as they are"
+            )
         return sub
 
     def of_pictures(sub: argparse.ArgumentParser) -> None:
@@ -179,6 +220,10 @@ def parser() -> argparse.ArgumentParser:
     of_pictures(sub)
     sub = command(pose2sim, "3D errors of one man in four calibrated cameras.", model=True)
     sub.add_argument("folder", type=Path, help="with labels.npz and four videos")
+    sub = command(synth, "The whole pipeline on held-out synthetic people, in 3D.", model=True)
+    sub.add_argument("pack", type=Path, help="the asset pack, or a shard of held-out pictures")
+    sub.add_argument("--pictures", type=int, default=100, help="of the fixed set (100)")
+    sub.add_argument("--guess", action="store_true", help="without the true intrinsics")
     sub = command(clip, "Presence, identities and steadiness in a recording.", model=False)
     sub.add_argument("recording", type=Path, help="the .npz that `xnect video` writes")
     sub.add_argument("--people", type=int, default=6, help="shares for 1..N people (default 6)")

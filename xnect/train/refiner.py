@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from xnect.prepare import MEAN, STD
-from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
+from xnect.refiner import PERSON_PX, REFINER_NAME, SIDE_PX, PersonMaps, Refiner, from_stage1
 from xnect.skeleton import FLIP2D, JOINTS2D
 from xnect.train.augment import colour
-from xnect.train.loop import LICENCES, TrainOptions, train
+from xnect.train.loop import LICENCES, join_processes, train
 from xnect.train.losses import heatmap_loss
+from xnect.train.options import TrainOptions, add_flags
 from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, joints_box, read_person_crops
 from xnect.train.samples import ABSENT, UNKNOWN
 
@@ -134,9 +135,13 @@ class People(IterableDataset[PersonBatch]):
         self.shares = np.array(shares) / sum(shares)
 
     def __iter__(self) -> Iterator[PersonBatch]:
+        return self.from_batch(0)
+
+    def from_batch(self, number: int) -> Iterator[PersonBatch]:
+        """From any batch on: a batch depends on the seed and its number alone."""
         cv2.setNumThreads(1)
-        rng = np.random.default_rng(self.seed)
-        while True:
+        for n in itertools.count(number):
+            rng = np.random.default_rng([self.seed, n])
             made = []
             for which in rng.choice(len(self.crops), self.batch, p=self.shares):
                 data = self.crops[which]
@@ -184,23 +189,14 @@ def refiner_losses(maps: PersonMaps, batch: PersonBatch) -> dict[str, Tensor]:
     }
 
 
-def train_step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, batch: PersonBatch
-) -> dict[str, float]:
-    """One step; returns the losses.  Raises `FloatingPointError` when they are not finite."""
+def step_losses(network: nn.Module, batch: PersonBatch) -> dict[str, Tensor]:
+    """What `train` needs of the refiner: network and batch -> losses."""
     images = batch.images.float().div_(255).sub_(MEAN).div_(STD)
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16):
         maps = network(images)
-    losses = refiner_losses(maps, batch)
-    total = torch.stack(list(losses.values())).sum()
-    if not torch.isfinite(total):
-        raise FloatingPointError(f"losses are not finite: {losses}")
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-    optimizer.step()
-    return {name: float(value.detach()) for name, value in losses.items()}
+    with images.device:
+        return refiner_losses(maps, batch)
 
 
 @torch.no_grad()
@@ -242,14 +238,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--lane", choices=("open", "research"), default="research")
     parser.add_argument("--stage1", type=Path, help="weights of preset s to start from")
-    for name, value in asdict(TrainOptions()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    add_flags(parser)
     flags = vars(parser.parse_args())
     people, out, lane, stage1 = (flags.pop(n) for n in ("people", "out", "lane", "stage1"))
     options = replace(TrainOptions(), **flags)
-    rank = int(os.environ.get("RANK", "0"))
-    if "RANK" in os.environ:  # started by torchrun
-        dist.init_process_group("gloo")
+    rank = join_processes(options.device)
     torch.manual_seed(options.seed)
     shares = {
         name: share
@@ -268,7 +261,7 @@ def main() -> None:
     validation = people / "dev"
     held = read_person_crops(validation) if validation.with_suffix(".npz").exists() else None
     metadata = {
-        "architecture": "xnect refiner",
+        "architecture": REFINER_NAME,
         "lane": lane,
         "licence": LICENCES[lane],
         "input_hw": f"{SIDE_PX}x{SIDE_PX}",
@@ -281,7 +274,7 @@ def main() -> None:
         data,
         options,
         out=out,
-        step_of=train_step,
+        losses_of=step_losses,
         validate=None if held is None else lambda network: crop_pck(network, held),
         metadata=metadata,
     )

@@ -1,0 +1,170 @@
+"""The second look: places move with the picture, copies and nobody are dropped."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.fakes import person as fake_person
+from xnect.calib.camera import Camera
+from xnect.errors import BadWeights
+from xnect.model import WEIGHTS, load_pipeline, load_refiner
+from xnect.network import build_network
+from xnect.refine import RefineOptions, best_cells, cut, look, px_per_m, refine, squares
+from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
+from xnect.skeleton import FLIP2D
+from xnect.types import PartialPose
+
+AFFINE = np.array([[8.0, 0, 3.5], [0, 8.0, 3.5]])
+CODES = np.random.default_rng(0).normal(size=(63, 40, 60)).astype(np.float32)
+
+
+def somebody(middle: tuple[float, float], size: float, score: float = 0.9) -> PartialPose:
+    """In T-pose, `size` pixels from wrist to wrist."""
+    places = fake_person(1, 0.0, 4.0, Camera.guess(480, 640)).joints2d_px
+    places[14:] = places[0]  # eyes and ears
+    low, high = places.min(0), places.max(0)
+    places = (places - (low + high) / 2) / (high - low).max()
+    return PartialPose(
+        (places * size + middle).astype(np.float32),
+        np.full(18, score, np.float32),
+        np.zeros((18, 63), np.float32),
+        score,
+    )
+
+
+class Dots(torch.nn.Module):
+    """Says that every joint is at the brightest cell of the picture, as sure as `sure`."""
+
+    def __init__(self, sure: float = 0.9) -> None:
+        super().__init__()
+        self.sure = sure
+
+    def forward(self, images):
+        cells = torch.nn.functional.avg_pool2d(images.mean(1, keepdim=True), 8)
+        best = cells.flatten(1).argmax(-1)
+        people, _, h, w = cells.shape
+        heatmaps = torch.full((people, 18, h * w), -8.0)
+        heatmaps[torch.arange(people), :, best] = float(torch.logit(torch.tensor(self.sure)))
+        return PersonMaps(heatmaps.unflatten(-1, (h, w)), torch.zeros(people, 18, 2, h, w))
+
+
+@pytest.mark.parametrize("side", [60.0, 128.0, 300.0])
+def test_a_cut_is_the_picture_seen_through_a_square(side):
+    """A ramp stays a ramp: each pixel has the value of its place in the picture."""
+    rows, columns = np.mgrid[:400, :400]
+    picture = np.stack([columns * 0.6, rows * 0.6, rows * 0], -1).astype(np.uint8)
+    middle = np.array([201.3, 188.7])
+    out = cut(picture, middle, side)
+    place = (np.arange(SIDE_PX) - (SIDE_PX - 1) / 2) * side / SIDE_PX
+    inner = slice(10, -10)
+    np.testing.assert_allclose(
+        out[inner, inner, 0], np.tile((place + middle[0]) * 0.6, (128, 1))[inner, inner], atol=1.3
+    )
+    np.testing.assert_allclose(
+        out[inner, inner, 1], np.tile((place + middle[1]) * 0.6, (128, 1)).T[inner, inner], atol=1.3
+    )
+
+
+def test_beyond_the_picture_is_grey():
+    picture = np.full((50, 50, 3), 255, np.uint8)
+    out = cut(picture, np.array([0.0, 25.0]), 40.0)
+    assert (out[:, :50] == 114).all()
+    assert (out[:, 80:] == 255).all()
+    assert (cut(picture, np.array([500.0, 25.0]), 40.0) == 114).all()
+
+
+@pytest.mark.parametrize("place", [(150, 110), (173, 97)])
+@pytest.mark.parametrize("size", [60.0, 140.0])
+def test_joints_come_back_to_where_they_are_in_the_picture(place, size):
+    picture = np.zeros((240, 320, 3), np.uint8)
+    cv2.circle(picture, place, 8, (255, 255, 255), -1)
+    found = refine([somebody((160, 105), size)], picture, Dots(), CODES, AFFINE)
+    cell = 8 * size / PERSON_PX
+    off = np.abs(found[0].joints_px - place).max()
+    assert off <= max(8, cell)  # the dot's radius, or the cell
+
+
+def test_codes_are_read_where_the_joints_are_now():
+    picture = np.zeros((240, 320, 3), np.uint8)
+    cv2.circle(picture, (150, 110), 8, (255, 255, 255), -1)
+    found = refine([somebody((160, 105), 100.0)], picture, Dots(), CODES, AFFINE)[0]
+    x, y = np.rint((found.joints_px[3] - 3.5) / 8).astype(int)
+    np.testing.assert_array_equal(found.codes[3], CODES[:, y, x])
+
+
+def test_two_fragments_of_one_person_become_one():
+    picture = np.zeros((240, 320, 3), np.uint8)
+    cv2.circle(picture, (150, 110), 8, (255, 255, 255), -1)
+    people = [somebody((155, 105), 100.0), somebody((150, 115), 90.0)]
+    assert len(refine(people, picture, Dots(), CODES, AFFINE)) == 1
+    apart = [somebody((60, 105), 100.0), somebody((260, 115), 100.0)]
+    for one in apart:
+        cv2.circle(picture, tuple(one.joints_px[0].astype(int).tolist()), 8, (255,) * 3, -1)
+    assert len(refine(apart, picture, Dots(), CODES, AFFINE)) == 2
+
+
+def test_where_the_refiner_sees_nobody_there_is_nobody():
+    picture = np.zeros((240, 320, 3), np.uint8)
+    people = [somebody((155, 105), 100.0)]
+    assert refine(people, picture, Dots(0.05), CODES, AFFINE) == []
+    assert refine([], picture, Dots(), CODES, AFFINE) == []
+
+
+def test_a_fragment_is_looked_at_with_room_for_its_body():
+    """Head and shoulders alone: the square has room for a torso of that scale."""
+    whole = somebody((100, 100), 100.0)
+    score = np.zeros((1, 18))
+    score[0, [1, 2, 5]] = 1
+    joints = whole.joints_px[None].astype(float)
+    joints[0, [1, 2, 5]] = (100, 100), (82, 100), (118, 100)
+    where = squares(joints, score, RefineOptions())
+    scale = px_per_m(joints, score)
+    assert scale[0] == pytest.approx(18 / 0.178, rel=0.3)  # neck to shoulder
+    assert where.side_px[0] >= 0.9 * scale[0] * SIDE_PX / PERSON_PX - 1e-9
+
+
+def test_best_cells_follow_the_offsets():
+    heatmaps, offsets = np.zeros((1, 2, 16, 16)), np.zeros((1, 2, 2, 16, 16))
+    heatmaps[0, 0, 5, 7], heatmaps[0, 1, 0, 15] = 0.8, 0.4
+    offsets[0, 0, :, 5, 7] = 0.25, -0.5
+    cells, score = best_cells(heatmaps, offsets)
+    np.testing.assert_allclose(cells[0], [[7.25, 4.5], [15, 0]])
+    np.testing.assert_allclose(score[0], [0.8, 0.4])
+
+
+def test_the_flip_test_of_a_mirrored_picture_is_mirrored():
+    torch.manual_seed(0)
+    refiner = Refiner().eval()
+    inputs = np.random.default_rng(2).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    cpu = torch.device("cpu")
+    heat, way = look(refiner, inputs, device=cpu, half=False, flip_test=True)
+    turned = np.ascontiguousarray(inputs[..., ::-1])
+    heat2, way2 = look(refiner, turned, device=cpu, half=False, flip_test=True)
+    joints = list(FLIP2D)
+    np.testing.assert_allclose(heat2[..., ::-1][:, joints], heat, atol=1e-5)
+    back = way2[..., ::-1][:, joints] * np.array([-1.0, 1.0])[:, None, None]
+    np.testing.assert_allclose(back, way, atol=1e-5)
+
+
+def test_a_refiner_starts_from_stage_1():
+    """The weights fill the whole refiner, and the joints' maps are those of Stage I."""
+    network = build_network("s").eval()
+    refiner = Refiner().eval()
+    missing = refiner.load_state_dict(from_stage1(network.state_dict()), strict=True)
+    assert not missing.missing_keys
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        maps, seen = network(images), refiner(images)
+    torch.testing.assert_close(seen.heatmaps, maps.heatmaps)
+    torch.testing.assert_close(seen.offsets, maps.offsets)
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(BadWeights, match="architecture"):
+        load_refiner(WEIGHTS / "stage1_s.safetensors")
+
+
+def test_the_bundled_refiner_is_used_by_default():
+    assert load_pipeline().refiner is not None
+    assert load_pipeline(refine=False).refiner is None

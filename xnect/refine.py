@@ -1,0 +1,217 @@
+"""A second look at each person: cut out, seen by the refiner, and put back (top-down refinement).
+
+| step | what |
+|---|---|
+| 1 | the box of the joints that Stage I found, not smaller than a body of that scale allows |
+| 2 | a square round it, resized to 128 x 128 without aliasing |
+| 3 | the refiner, all people in one batch |
+| 4 | the best cell of each joint, moved by its offset; 3D codes are read again at these places |
+| 5 | people who turn out to be the same one, or none, are dropped |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from xnect.associate import LONG_LENGTHS_M, LONG_LIMBS, person_score
+from xnect.network import STRIDE
+from xnect.prepare import normalise
+from xnect.refiner import PERSON_PX, SIDE_PX
+from xnect.skeleton import FLIP2D
+from xnect.types import PartialPose
+
+MARGIN_GREY = 114
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """When the refiner's answer counts."""
+
+    rounds: int = 1  # looks; each starts from the box that the one before it found
+    joint_at_least: float = 0.1  # heatmap value below which a joint is absent
+    person_at_least: float = 0.15  # mean of the joints' values below which there is nobody
+    same_within: float = 0.12  # of the box's longer side: joints at the same place
+    same_share: float = 0.6  # of the joints at the same place as a surer person's: the same person
+    smallest_m: float = 0.9  # side of the box at the least, by the longest limb that was found
+    flip_test: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Square:
+    """Where the refiner's input lies in the picture."""
+
+    centre_px: np.ndarray  # (P, 2)
+    side_px: np.ndarray  # (P,) of the square that becomes 128 x 128
+
+
+def squares(joints_px: np.ndarray, score: np.ndarray, options: RefineOptions) -> Square:
+    """(P, 18, 2), (P, 18) -> the square of each person; everybody has at least one joint."""
+    seen = (score > 0)[..., None]
+    low = np.where(seen, joints_px, np.inf).min(1)
+    high = np.where(seen, joints_px, -np.inf).max(1)
+    size = np.maximum((high - low).max(1), options.smallest_m * px_per_m(joints_px, score))
+    return Square((low + high) / 2, np.maximum(size, 8.0) * SIDE_PX / PERSON_PX)
+
+
+def px_per_m(joints_px: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """(P, 18, 2), (P, 18) -> (P,) scale of the body by the limb least foreshortened."""
+    a, b = LONG_LIMBS.T
+    length = np.linalg.norm(joints_px[:, a] - joints_px[:, b], axis=-1)
+    there = (score[:, a] > 0) & (score[:, b] > 0)
+    return np.where(there, length / LONG_LENGTHS_M, 0).max(1, initial=0)
+
+
+def cut(picture: np.ndarray, centre_px: np.ndarray, side_px: float) -> np.ndarray:
+    """(H, W, 3) uint8 -> (128, 128, 3): a square of the picture, grey outside, not aliased."""
+    low = centre_px - (side_px - 1) / 2
+    first = np.maximum(np.floor(low).astype(int) - 2, 0)
+    last = np.minimum(np.ceil(low + side_px).astype(int) + 2, picture.shape[1::-1])
+    if (last - first < 2).any():
+        return np.full((SIDE_PX, SIDE_PX, 3), MARGIN_GREY, np.uint8)
+    part = picture[first[1] : last[1], first[0] : last[0]]
+    scale, corner = SIDE_PX / side_px, low - first  # corner: first pixel of the square
+    while scale < 0.5 and min(part.shape[:2]) >= 4:  # exact halving first
+        height, width = part.shape[0] // 2 * 2, part.shape[1] // 2 * 2
+        part = cv2.resize(
+            part[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA
+        )
+        corner, scale = corner / 2, 2 * scale
+    shift = 0.5 * scale - 0.5 - scale * corner
+    return cv2.warpAffine(
+        part, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), (SIDE_PX, SIDE_PX),
+        flags=cv2.INTER_LINEAR, borderValue=(MARGIN_GREY,) * 3,
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def look(
+    refiner: nn.Module, inputs: np.ndarray, *, device: torch.device, half: bool, flip_test: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(P, 3, 128, 128) normalised -> (P, 18, h, w) probabilities, (P, 18, 2, h, w) offsets."""
+    images = torch.from_numpy(inputs).to(device)
+    if flip_test:
+        images = torch.cat([images, images.flip(-1)])
+    images = images.contiguous(memory_format=torch.channels_last)
+    kind = torch.float16 if device.type == "cuda" else torch.bfloat16
+    with torch.autocast(device.type, kind, enabled=half):
+        maps = refiner(images)
+    heatmaps, offsets = torch.sigmoid(maps.heatmaps.float()), maps.offsets.float()
+    if flip_test:
+        people, joints = len(inputs), list(FLIP2D)
+        there = heatmaps[people:].flip(-1)[:, joints]
+        back = offsets[people:].flip(-1)[:, joints] * torch.tensor([-1.0, 1.0], device=device).view(
+            2, 1, 1
+        )
+        heatmaps, offsets = (heatmaps[:people] + there) / 2, (offsets[:people] + back) / 2
+    return heatmaps.cpu().numpy(), offsets.cpu().numpy()
+
+
+def best_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(P, J, h, w), (P, J, 2, h, w) -> (P, J, 2) cells x, y of each joint, (P, J) its value.
+
+    The place is where the best cell and its eight neighbours say that the joint is, weighted by
+    the squares of their values.
+    """
+    people, joints, h, w = heatmaps.shape
+    best = heatmaps.reshape(people, joints, -1).argmax(-1)
+    row, column = np.divmod(best, w)
+    p, j = np.indices((people, joints))
+    score = heatmaps[p, j, row, column]
+    steps = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    y, x = row[..., None] + steps[:, 0], column[..., None] + steps[:, 1]  # (P, J, 9)
+    inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)
+    y, x = y.clip(0, h - 1), x.clip(0, w - 1)
+    p, j = p[..., None], j[..., None]
+    way = np.stack([offsets[p, j, 0, y, x] + steps[:, 1], offsets[p, j, 1, y, x] + steps[:, 0]], -1)
+    weight = heatmaps[p, j, y, x] ** 2 * inside * (np.abs(way) < 1.5).all(-1)
+    shift = (weight[..., None] * way).sum(2) / np.maximum(weight.sum(2), 1e-12)[..., None]
+    return np.stack([column, row], -1) + np.clip(shift, -1, 1), score
+
+
+def refine(
+    people: Sequence[PartialPose],
+    picture: np.ndarray,
+    refiner: nn.Module,
+    codes: np.ndarray,
+    image_from_cell: np.ndarray,
+    options: RefineOptions = RefineOptions(),
+    *,
+    device: torch.device = torch.device("cpu"),
+    half: bool = False,
+) -> list[PartialPose]:
+    """Everybody with the joints that the refiner sees, best first.
+
+    Args:
+        people: what Stage I and association found.
+        picture: (H, W, 3) uint8 RGB.
+        refiner: a `Refiner` in evaluation mode on `device`.
+        codes: (63, h, w) of Stage I, read again at the joints' new places.
+        image_from_cell: (2, 3) affine from the cells of `codes` to pixels.
+        options: thresholds.
+        device: where the refiner runs.
+        half: whether to compute in half precision.
+    """
+    if not people:
+        return []
+    joints = np.stack([p.joints_px for p in people]).astype(np.float64)
+    score = np.stack([p.score for p in people]).astype(np.float64)
+    for _ in range(options.rounds):
+        where = squares(joints, score, options)
+        inputs = np.stack(
+            [
+                normalise(cut(picture, c, s))
+                for c, s in zip(where.centre_px, where.side_px, strict=True)
+            ]
+        )
+        heatmaps, offsets = look(
+            refiner, inputs, device=device, half=half, flip_test=options.flip_test
+        )
+        cells, found = best_cells(heatmaps, offsets)
+        pixels = cells * STRIDE + (STRIDE - 1) / 2  # of the input
+        scale = (where.side_px / SIDE_PX)[:, None, None]
+        new = (pixels - (SIDE_PX - 1) / 2) * scale + where.centre_px[:, None]
+        there = found >= options.joint_at_least
+        there[there.sum(1) < 3] = False
+        alive = there.any(1)
+        joints, score = new[alive], (found * there)[alive]
+        if not len(joints):
+            return []
+    total = score.mean(1)
+    order = [i for i in np.argsort(-total, kind="stable") if total[i] >= options.person_at_least]
+    size = where.side_px[alive] * PERSON_PX / SIDE_PX
+    kept: list[int] = []
+    for i in order:
+        near = options.same_within * size
+        if not any(_same(joints[[i, k]], score[[i, k]], near[k], options) for k in kept):
+            kept.append(i)
+    return [_pose(joints[i], score[i], codes, image_from_cell) for i in kept]
+
+
+def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions) -> bool:
+    """(2, 18, 2), (2, 18): whether most of the joints that both have lie at the same place."""
+    both = (score > 0).all(0)
+    if both.sum() < 3:
+        return False
+    near = np.linalg.norm(joints[0, both] - joints[1, both], axis=-1) <= within_px
+    return bool(near.mean() >= options.same_share)
+
+
+def _pose(
+    joints: np.ndarray, score: np.ndarray, codes: np.ndarray, image_from_cell: np.ndarray
+) -> PartialPose:
+    back = np.linalg.inv(np.vstack([image_from_cell, [0, 0, 1]]))
+    x, y = np.rint(joints @ back[:2, :2].T + back[:2, 2]).astype(np.intp).T
+    seen = score > 0
+    at = codes[:, y.clip(0, codes.shape[1] - 1), x.clip(0, codes.shape[2] - 1)].T
+    return PartialPose(
+        np.where(seen[:, None], joints, 0.0).astype(np.float32),
+        score.astype(np.float32),
+        np.where(seen[:, None], at, 0.0).astype(np.float32),
+        person_score(score),
+    )
