@@ -1,5 +1,7 @@
-"""Training data and the loop: round trips, labels that move with the picture, exact resume."""
+"""Training data: round trips, labels that move with the picture, streams, damaged shards."""
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -8,14 +10,19 @@ import pytest
 import torch
 
 from tests.test_targets import random_sample
+from xnect.errors import BadInput
 from xnect.network import build_network
 from xnect.skeleton import FLIP2D, FLIP3D
 from xnect.train.augment import AugmentOptions, Warp, colour, random_warp, warp_sample
-from xnect.train.batches import Mixture, Source, collate
-from xnect.train.checkpoint import Ema, load_checkpoint, save_checkpoint
+from xnect.train.batches import Mixture, Source, collate, loader
+from xnect.train.checkpoint import Ema
 from xnect.train.datasets.coco import joints18_from_coco17
-from xnect.train.loop import TrainOptions, rate_at, train_step
-from xnect.train.samples import SEEN, UNKNOWN, Shards, write_shard
+from xnect.train.descent import optimizer_step, rate_at
+from xnect.train.loop import stage1_step
+from xnect.train.losses import heatmap_loss
+from xnect.train.options import TrainOptions
+from xnect.train.samples import ABSENT, SEEN, UNKNOWN, Shards, write_shard
+from xnect.train.targets import make_targets
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -98,36 +105,122 @@ def test_training_lowers_the_loss_on_one_batch():
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
     samples = [random_sample(i, 2) for i in range(4)]
     batch = collate(samples, AugmentOptions(crop_px=96))
-    first = sum(train_step(network, optimizer, batch).values())
+    losses_of = stage1_step()
+    first = sum(optimizer_step(network, optimizer, [batch], losses_of).values())
     for _ in range(25):
-        last = sum(train_step(network, optimizer, batch).values())
+        last = sum(optimizer_step(network, optimizer, [batch], losses_of).values())
     assert last < 0.6 * first
 
 
-def test_training_goes_on_exactly_where_it_stopped(tmp_path):
-    batch = collate([random_sample(i, 2) for i in range(2)], AugmentOptions(crop_px=64))
+def test_labels_outside_the_picture_are_absent_even_where_the_crop_has_a_rim():
+    sample = random_sample(2, 1)
+    sample.state[:] = SEEN
+    sample.joints_px[0, 3] = (-9.0, 40.0)
+    sample.joints_px[0, 4] = (50.0, 400.0)
+    small = Warp(np.array([[0.1, 0, 40], [0, 0.1, 40]]), np.eye(2), False)
+    moved = warp_sample(sample, small, AugmentOptions(crop_px=96, min_person_px=0))
+    assert (np.flatnonzero(moved.state[0] != SEEN) == [3, 4]).all()
+    assert (moved.state[0, 3:5] == ABSENT).all()
 
-    def steps(network, optimizer, n):
-        for _ in range(n):
-            train_step(network, optimizer, batch)
 
-    def fresh():
-        torch.manual_seed(1)
-        network = build_network("s").train()
-        return network, torch.optim.AdamW(network.parameters(), 1e-3)
+def test_a_person_without_joints_is_masked():
+    sample = random_sample(3, 2)
+    sample.state[:] = SEEN
+    sample.state[1] = UNKNOWN
+    same = Warp(np.array([[1.0, 0, 0], [0, 1, 0]]), np.eye(2), False)
+    moved = warp_sample(sample, same, AugmentOptions(crop_px=96))
+    assert len(moved.state) == 1
+    np.testing.assert_allclose(moved.ignore_xyxy, sample.boxes_xyxy[1:])
 
-    whole, optimizer = fresh()
-    steps(whole, optimizer, 4)
-    half, optimizer = fresh()
-    steps(half, optimizer, 2)
-    save_checkpoint(tmp_path / "c.pt", network=half.state_dict(), optimizer=optimizer.state_dict())
-    again, optimizer = fresh()
-    state = load_checkpoint(tmp_path / "c.pt")
-    again.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    steps(again, optimizer, 2)
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+def test_crowds_move_with_the_picture_and_through_shards(tmp_path):
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:, :32] = 1
+    sample = replace(random_sample(1, 0), ignore_mask=mask)
+    write_shard(tmp_path / "a.npz", [sample, random_sample(2, 1)])
+    shards = Shards([tmp_path / "a.npz"])
+    assert (shards[0].ignore_mask == mask).all() and shards[1].ignore_mask is None
+    mirror = Warp(np.array([[-1.0, 0, 95], [0, 1, 0]]), np.diag([-1.0, 1.0]), True)
+    options = AugmentOptions(crop_px=96)
+    moved = warp_sample(shards[0], mirror, options)
+    assert (moved.ignore_mask == mask[:, ::-1]).all()
+    weight = make_targets(collate([moved], options)).heatmap_weight[0, 0]
+    assert (weight[:, 8:] == 0).all() and (weight[:, :7] == 1).all()
+
+
+def test_hard_joints_are_those_of_the_largest_losses():
+    torch.manual_seed(0)
+    logits, target, weight = torch.randn(2, 18, 6, 6), torch.zeros(2, 18, 6, 6), torch.ones(1)
+    target[:, :, 2, 2] = 1
+    weight = weight.expand_as(target)
+    every = heatmap_loss(logits, target, weight)
+    torch.testing.assert_close(heatmap_loss(logits, target, weight, hard_joints=18), every)
+    assert heatmap_loss(logits, target, weight, hard_joints=4) > every
+    logits[:, :4] -= 9  # the joints that are not found
+    hard = logits.clone().requires_grad_()
+    heatmap_loss(hard, target, weight, hard_joints=4).backward()
+    assert hard.grad[:, 4:].abs().max() == 0 and hard.grad[:, :4].abs().max() > 0
+
+
+# batches
+
+
+def three_sources(folder):
+    for name, people in (("renders-a", 2), ("coco", 1)):
+        write_shard(folder / f"{name}.npz", [random_sample(i, people) for i in range(5)])
+    return [
+        Source("renders", (folder / "renders-a.npz",), 0.5, False),
+        Source("coco", (folder / "coco.npz",), 0.5, True),
+        Source("lspet", (folder / "lspet.npz",), 0.5, True),
+    ]
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_entered_in_its_middle_goes_on_as_it_would_have(tmp_path, workers):
+    sources = three_sources(tmp_path)[:2]
+    mixture = Mixture(sources, AugmentOptions(crop_px=64), batch=2, seed=3)
+    whole = list(islice(loader(mixture, workers=0), 5))
+    part = list(islice(loader(mixture, workers=workers).from_batch(2), 3))
+    assert all(equal(a, b) for a, b in zip(whole[2:], part, strict=True))
+    assert not equal(whole[0], whole[1])
+
+
+def test_missing_and_damaged_shards_are_named_and_the_rest_is_used(tmp_path, caplog):
+    sources = three_sources(tmp_path)
+    whole = (tmp_path / "coco.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    with np.load(tmp_path / "coco.npz") as file:
+        fields = dict(file)
+    np.savez(tmp_path / "short.npz", **{**fields, "state": fields["state"][:-1]})
+    np.savez(tmp_path / "lacks.npz", **{k: v for k, v in fields.items() if k != "depth_m"})
+    names = ("cut", "short", "lacks", "coco")
+    sources[1] = replace(sources[1], paths=tuple(tmp_path / f"{n}.npz" for n in names))
+    mixture = Mixture(sources, AugmentOptions(crop_px=64), batch=2, seed=1)
+    assert [len(data) for data in mixture.data] == [5, 5]
+    assert next(iter(mixture)).images.shape == (2, 3, 64, 64)
+    for words in (
+        "cut.npz", "short.npz is damaged: state has the shape (4, 18)",
+        "lacks.npz has no field depth_m", "lspet.npz: there is no such file",
+        "training goes on without lspet",
+    ):  # fmt: skip
+        assert words in caplog.text
+    with pytest.raises(BadInput, match=r"none of lspet is usable"):
+        Mixture(sources[2:], AugmentOptions(), batch=1, seed=1)
+
+
+def test_pictures_that_do_not_decode_are_passed_over(tmp_path, caplog):
+    sources = three_sources(tmp_path)[1:2]
+    with np.load(tmp_path / "coco.npz") as file:
+        fields = dict(file)
+    fields["jpeg"][: fields["jpeg_length"][0]] = 0
+    np.savez(tmp_path / "coco.npz", **fields)
+    mixture = Mixture(sources, AugmentOptions(crop_px=64), batch=12, seed=1)
+    assert len(next(iter(mixture)).images) == 12
+    assert "coco.npz is damaged: jpeg 0" in caplog.text
 
 
 def test_the_average_of_a_constant_is_the_constant():
@@ -159,8 +252,6 @@ def test_the_neck_is_between_the_shoulders():
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the data packs are not here")
 def test_real_packs_are_read_with_joints_inside_their_pictures():
-    from itertools import islice
-
     from xnect.train.datasets.coco import coco
     from xnect.train.datasets.lspet import lspet
 

@@ -5,13 +5,48 @@ Every resize is half-pixel exact: pixel (0, 0) is the centre of the top-left pix
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
+from xnect.errors import BadWeights
 from xnect.network import MULTIPLE, STRIDE
 
 MEAN, STD = 0.45, 0.25
-"""The network sees (picture / 255 - MEAN) / STD, the same for all three colours."""
+"""Unless its weights say otherwise, the network sees (picture / 255 - MEAN) / STD."""
+
+
+class Normalisation(NamedTuple):
+    """What the network's input is: (picture / 255 - mean) / std; it goes with the weights."""
+
+    mean: tuple[float, float, float] = (MEAN,) * 3  # of RGB in 0..1
+    std: tuple[float, float, float] = (STD,) * 3
+
+    def metadata(self) -> dict[str, str]:
+        """As a weights file says it."""
+        mean, std = (" ".join(f"{value:g}" for value in row) for row in self)
+        return {"input_mean": mean, "input_std": std}
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> Normalisation:
+        """What the metadata of a weights file says; files that say nothing have the default.
+
+        Raises:
+            BadWeights: it is not three numbers, or the deviation is not positive.
+        """
+        rows = []
+        for name, default in zip(("input_mean", "input_std"), cls(), strict=True):
+            text = metadata.get(name)
+            try:
+                row = default if text is None else tuple(float(x) for x in text.split())
+            except ValueError:
+                row = ()
+            if len(row) != 3 or (name == "input_std" and not all(0 < x < 1e3 for x in row)):
+                raise BadWeights(f"{name} of a weights file must be three numbers, got {text!r}")
+            rows.append(row)
+        return cls(*rows)
 
 
 def network_hw(image_hw: tuple[int, int], nominal_hw: tuple[int, int]) -> tuple[int, int]:
@@ -54,12 +89,12 @@ def resize(image: np.ndarray, input_hw: tuple[int, int]) -> np.ndarray:
     )
 
 
-def normalise(image: np.ndarray) -> np.ndarray:
+def normalise(image: np.ndarray, normalisation: Normalisation = Normalisation()) -> np.ndarray:
     """(h, w, 3) uint8 -> (3, h, w) float32 as the network takes it."""
     planes = np.empty((3, *image.shape[:2]), np.float32)
-    for channel in range(3):
-        np.multiply(image[..., channel], np.float32(1 / (255 * STD)), out=planes[channel])
-    planes -= np.float32(MEAN / STD)
+    for channel, (mean, std) in enumerate(zip(*normalisation, strict=True)):
+        np.multiply(image[..., channel], np.float32(1 / (255 * std)), out=planes[channel])
+        planes[channel] -= np.float32(mean / std)
     return planes
 
 

@@ -6,58 +6,55 @@ import argparse
 import copy
 import itertools
 import json
-import math
+import logging
 import os
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from xnect.backbones import load_checkpoint_into, read_checkpoint
 from xnect.backbones.hub import download
-from xnect.errors import BadInput, BadWeights
+from xnect.errors import BadInput, BadWeights, CannotWrite, UnknownName, XnectError
+from xnect.model import pick_device
 from xnect.network import PRESETS, Network, build_network, channels_last
-from xnect.prepare import MEAN, STD
+from xnect.prepare import Normalisation
 from xnect.skeleton import JOINTS2D
 from xnect.train.augment import AugmentOptions
 from xnect.train.batches import Batch, Mixture, Source, loader
-from xnect.train.checkpoint import Ema, load_checkpoint, save_checkpoint, save_weights
+from xnect.train.checkpoint import Ema, file_metadata
 from xnect.train.datasets.lspet import lspet
+from xnect.train.descent import LossesOf, NotFinite, optimizer_step, parameter_groups, rate_at
 from xnect.train.losses import stage1_losses
+from xnect.train.options import TrainOptions, add_flags
+from xnect.train.progress import Progress
+from xnect.train.state import Training
 from xnect.train.targets import make_targets
 from xnect.train.validate import peak_pck
+
+log = logging.getLogger(__name__)
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Of weights trained on ImageNet, by timm and most others (spec 2.6)."""
+
+Validate = Callable[[nn.Module], dict[str, float]]
+"""The averaged network -> figures; the first is the one that counts, and more of it is better."""
 
 LICENCES = {
     "open": "Apache-2.0",
     "research": "research only: trained on Leeds Sports Pose Extended as well",
 }
 """Of the weights of each lane."""
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """One training run."""
-
-    preset: str = "s"
-    backbone: str = ""  # any other than the preset's, at full width
-    hours: float = 1.0  # wall clock for the whole schedule, over all resumed parts
-    batch: int = 16  # small: from scratch, the number of steps counts most
-    crop_px: int = 192
-    learning_rate: float = 2e-3
-    final_rate_share: float = 0.02
-    weight_decay: float = 1e-2
-    warm_up_steps: int = 200
-    ema_decay: float = 0.999
-    seed: int = 1
-    save_minutes: float = 5.0
-    validate_minutes: float = 10.0
-    workers: int = 1
 
 
 def mixture_sources(packed: Path, lane: str) -> list[Source]:
@@ -80,61 +77,59 @@ def mixture_sources(packed: Path, lane: str) -> list[Source]:
     return sources
 
 
-def parameter_groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Weight decay on convolutions only: not on biases and batch norm."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def start_from(network: Network, init: str) -> None:
+def start_from(network: Network, init: str) -> Normalisation:
     """Weights of Stage I from a file of this project, or the backbone's from ImageNet training.
+
+    Returns:
+        How the pictures were normalised that they were trained on.
 
     Raises:
         BadWeights: Nothing to be had there, or weights for another network.
     """
     try:
-        tensors = read_checkpoint(download(init))
+        path = download(init)
+        tensors = read_checkpoint(path)
         if any(name.startswith("backbone.") for name in tensors):
             network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
-        else:
-            load_checkpoint_into(network.backbone, tensors)
+            return Normalisation.of(file_metadata(path))
+        load_checkpoint_into(network.backbone, tensors)
+        return IMAGENET
     except (ValueError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())  # torch's own sentence has many lines
         raise BadWeights(f"--init {init}: {reason}") from error
 
 
-def rate_at(progress: float, step: int, options: TrainOptions) -> float:
-    """Learning rate: linear warm-up by steps, then cosine by the share of time used."""
-    warm = min(1.0, (step + 1) / options.warm_up_steps)
-    low = options.final_rate_share
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return options.learning_rate * warm * (low + (1 - low) * cosine)
+class TrainingFailed(XnectError, RuntimeError):
+    """Training cannot go on; the text says at which step, why, and what is kept."""
 
 
-def train_step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
-) -> dict[str, float]:
-    """One step; returns the losses.  Raises `FloatingPointError` when they are not finite."""
-    images = batch.images.float().div_(255).sub_(MEAN).div_(STD)
-    images = images.contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        targets = make_targets(batch)
-    with torch.autocast(images.device.type, torch.bfloat16):
-        maps = network(images)
-    losses = stage1_losses(maps, targets)
-    total = torch.stack(list(losses.values())).sum()
-    if not torch.isfinite(total):
-        raise FloatingPointError(
-            f"losses are not finite: { {k: float(v.detach()) for k, v in losses.items()} }"
-        )
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-    optimizer.step()
-    return {name: float(value.detach()) for name, value in losses.items()}
+def stage1_step(
+    normalisation: Normalisation = Normalisation(), *, hard_joints: int = 0
+) -> Callable[[nn.Module, Batch], dict[str, Tensor]]:
+    """What `train` needs of Stage I: network and batch -> losses."""
+    mean = torch.tensor(normalisation.mean).view(-1, 1, 1)
+    std = torch.tensor(normalisation.std).view(-1, 1, 1)
+
+    def losses_of(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        images, device = batch.images, batch.images.device
+        images = images.float().div_(255).sub_(mean.to(device)).div_(std.to(device))
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            targets = make_targets(batch)
+        with torch.autocast(device.type, torch.bfloat16):
+            maps = network(images)
+        return stage1_losses(maps, targets, hard_joints=hard_joints)
+
+    return losses_of
+
+
+@runtime_checkable
+class Positioned(Protocol):
+    """Batches that can be entered anywhere; a training that is resumed takes the next one."""
+
+    def from_batch(self, number: int) -> Iterator[Any]:
+        """Batches from this number on, counted from 0."""
+        ...
 
 
 def train(
@@ -143,114 +138,246 @@ def train(
     options: TrainOptions,
     *,
     out: Path,
-    step_of: Callable[[nn.Module, torch.optim.Optimizer, Any], dict[str, float]],
-    validate: Callable[[nn.Module], dict[str, float]] | None,
+    losses_of: LossesOf,
+    validate: Validate | None,
     metadata: dict[str, str],
-) -> None:
-    """Train until the time is used up; `out` gets checkpoint, EMA weights and `log.jsonl`.
+) -> str:
+    """Train to the end of the schedule; `out` gets checkpoint, EMA weights and `log.jsonl`.
 
     Args:
-        network: What is trained.
-        batches: Of whatever `step_of` takes; its first field holds the pictures.
+        network: What is trained; it is moved to the device.
+        batches: Of whatever `losses_of` takes, a named tuple of tensors of which the first holds
+            the pictures; endless, or repeated.  `Positioned` ones go on where they stopped.
         options: Schedule, rates, times.
         out: Folder; a checkpoint in it is gone on from.
-        step_of: One step of the optimizer; returns the losses.
-        validate: Figures of the averaged network, asked for every `validate_minutes`.
+        losses_of: Network and batch -> losses, which are added.
+        validate: Figures of the averaged network.  By the first of them, where more is better,
+            `best.safetensors` is kept and `patience` ends the training.
         metadata: Of the weights.
 
-    In a process group every process trains on batches of its own and gradients are averaged; the
-    first process keeps the time and writes.
+    Returns:
+        Why it ended, as a sentence.
+
+    Ctrl-C (or SIGTERM) ends it after the step, with a checkpoint.  In a process group every process
+    trains on batches of its own and gradients are averaged; the first process keeps the time and
+    writes.
+
+    Raises:
+        TrainingFailed: losses or gradients are not finite; the last checkpoint stays as it was.
+        BadInput: the checkpoint in `out` is of other options.
+        CannotWrite: the last checkpoint cannot be written; the one before stays valid.
     """
-    channels_last(network.train())
-    optimizer = torch.optim.AdamW(
-        parameter_groups(network, options.weight_decay), options.learning_rate
-    )
-    ema, step, used_s, images = Ema(network, options.ema_decay), 0, 0.0, 0
-    resume = out / "checkpoint.pt"
-    if resume.exists():
-        state = load_checkpoint(resume)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        ema.state, ema.updates = state["ema"], state["ema_updates"]
-        step, used_s, images = state["step"], state["used_s"], state["images"]
+    device = torch.device(pick_device(options.device))
+    if dist.is_initialized() and device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    state = _state(network.to(device), options, metadata)
+    if (out / "checkpoint.pt").exists():
+        state.resume(out / "checkpoint.pt")
+    model = _prepared(network, options)
     first = not dist.is_initialized() or dist.get_rank() == 0
+    keeper = Keeper(state, options, out, metadata, validate) if first else None
+    stream = _from_batch(batches, state.step * options.accumulate)
+    last = time.monotonic()
+    with _stop_signals() as stopped:
+        while True:
+            reason = _agreed(_reason_to_end(state, options, stopped), device)
+            if reason:
+                break
+            progress = _agreed(_progress(state, options), device)
+            for parameters in state.optimizer.param_groups:
+                parameters["lr"] = rate_at(progress, state.step, options)
+            group = [_moved(b, device) for b in itertools.islice(stream, options.accumulate)]
+            try:
+                losses = optimizer_step(model, state.optimizer, group, losses_of)
+            except NotFinite as error:
+                raise TrainingFailed(_what_is_kept(state.step, error, out)) from error
+            now = time.monotonic()
+            state.used_s += now - last
+            state.step += 1
+            state.images += state.run["processes"] * sum(len(batch[0]) for batch in group)
+            if keeper is not None:
+                keeper.after_step(progress, losses)
+                now = time.monotonic()  # validations do not count
+            last = now
+    if keeper is not None:
+        keeper.finish(interrupted=bool(stopped))
+    return f"{reason}; {state.step} steps, {state.images} images"
+
+
+class Keeper:
+    """What the first process does beside training: average, log, validate, save."""
+
+    def __init__(
+        self,
+        state: Training,
+        options: TrainOptions,
+        out: Path,
+        metadata: dict[str, str],
+        validate: Validate | None,
+    ) -> None:
+        self.state, self.options, self.out = state, options, out
+        self.metadata, self.validate = metadata, validate
+        self.progress = Progress(out, tensorboard=options.tensorboard)
+        self.average = copy.deepcopy(state.network)
+        self.saved = self.validated = time.monotonic()
+        self.validated_step = state.step
+
+    def after_step(self, progress: float, losses: dict[str, float]) -> None:
+        """Average, log, and what is due."""
+        state, options, now = self.state, self.options, time.monotonic()
+        state.ema.update(state.network)
+        self.progress.step(progress, state.step, state.images, state.used_s, losses)
+        due = now - self.validated > 60 * options.validate_minutes
+        if options.validate_steps:
+            due = state.step % options.validate_steps == 0
+        if due:
+            self.look()
+        if now - self.saved > 60 * options.save_minutes:
+            self._tried(lambda: state.save(self.out, self.metadata))
+            self.saved = time.monotonic()
+
+    def look(self) -> None:
+        """Validate the average; keep it if it is the best so far."""
+        if self.validate is None:
+            return
+        state = self.state
+        self.average.load_state_dict(state.ema.state)
+        figures = self.validate(self.average)
+        self.progress.figures(state.step, state.images, figures)
+        figure = next(iter(figures.values()))
+        if figure > state.best:
+            state.best, state.worse = figure, 0
+            best = self.out / "best.safetensors"
+            self._tried(lambda: state.save_average(best, self.metadata))
+        else:
+            state.worse += 1
+        self.validated, self.validated_step = time.monotonic(), state.step
+
+    def finish(self, *, interrupted: bool) -> None:
+        """A last look, if there is time, and the last checkpoint.
+
+        Raises:
+            CannotWrite: it cannot be written; the one before stays valid.
+        """
+        if not interrupted and self.validated_step != self.state.step:
+            self.look()
+        self.progress.close()
+        self.state.save(self.out, self.metadata)
+
+    def _tried(self, write: Callable[[], None]) -> None:
+        """Write; a disk that is full now may have room the next time."""
+        try:
+            write()
+        except CannotWrite as error:
+            log.warning("%s; training goes on", error)
+
+
+def _state(network: nn.Module, options: TrainOptions, metadata: dict[str, str]) -> Training:
+    channels_last(network.train())
+    groups = parameter_groups(network, options.weight_decay)
+    optimizer = torch.optim.AdamW(groups, options.learning_rate)
     world = dist.get_world_size() if dist.is_initialized() else 1
-    model: nn.Module = DistributedDataParallel(network) if world > 1 else network
-    out.mkdir(parents=True, exist_ok=True)
-    log = (out / "log.jsonl").open("a")
-    average = copy.deepcopy(network)
-    last = saved = validated = reported = time.monotonic()
-    means: dict[str, float] = {}
-    for batch in itertools.chain.from_iterable(itertools.repeat(batches)):
-        progress = _agreed(used_s / (options.hours * 3600))
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(progress, step, options)
-        losses = step_of(model, optimizer, batch)
-        now = time.monotonic()
-        used_s, last = used_s + now - last, now
-        step, images = step + 1, images + world * len(batch[0])
-        if not first:
-            continue
-        ema.update(network)
-        for name, value in losses.items():
-            means[name] = 0.98 * means.get(name, value) + 0.02 * value
-        if now - reported > 30:
-            line = {"step": step, "images": images, "used_s": round(used_s), **means}
-            print(json.dumps(line), file=log, flush=True)
-            reported = now
-        if now - saved > 60 * options.save_minutes:
-            _save(out, network, optimizer, ema, step, used_s, images, metadata)
-            saved = time.monotonic()
-        if validate is not None and now - validated > 60 * options.validate_minutes:
-            average.load_state_dict(ema.state)
-            figures = {"step": step, "images": images, **validate(average)}
-            print(json.dumps(figures), file=log, flush=True)
-            validated = last = time.monotonic()
-    if first:
-        _save(out, network, optimizer, ema, step, used_s, images, metadata)
-    log.close()
+    run = {**asdict(options), "processes": world}
+    run |= {name: value for name, value in metadata.items() if name != "options"}
+    return Training(network, optimizer, Ema(network, options.ema_decay), run)
 
 
-def _agreed(progress: float) -> float:
-    """The first process's progress, in every process, so that all stop at the same step."""
+def _reason_to_end(state: Training, options: TrainOptions, stopped: list[str]) -> str:
+    """Empty while there is none."""
+    if stopped:
+        return f"stopped by {stopped[0]}"
+    if 0 < options.patience <= state.worse:
+        return f"ended early: {state.worse} validations were not better than the best"
+    return "the schedule is done" if _progress(state, options) >= 1 else ""
+
+
+def _prepared(network: nn.Module, options: TrainOptions) -> nn.Module:
+    """The network as it is called: in the process group, and compiled."""
+    grouped = dist.is_initialized() and dist.get_world_size() > 1
+    model: nn.Module = DistributedDataParallel(network) if grouped else network
+    if options.compile:
+        model = torch.compile(model, backend=options.compile)  # type: ignore[assignment]
+    return model
+
+
+def _progress(state: Training, options: TrainOptions) -> float:
+    """Share of the schedule that is done."""
+    if options.steps:
+        return state.step / options.steps
+    return state.used_s / (options.hours * 3600)
+
+
+def _what_is_kept(step: int, error: NotFinite, out: Path) -> str:
+    kept = out / "checkpoint.pt"
+    what = f"{kept} is from before it" if kept.exists() else "no checkpoint had been written yet"
+    return (
+        f"training stopped at step {step + 1}, where these were not finite: {error}; {what}; go on "
+        "from there with a smaller --learning-rate and another --out, or look at the data"
+    )
+
+
+def _from_batch(batches: Iterable[Any], number: int) -> Iterator[Any]:
+    if isinstance(batches, Positioned):
+        return batches.from_batch(number)
+    if number:
+        log.warning("these batches cannot be entered in their middle: they start anew")
+    return itertools.chain.from_iterable(itertools.repeat(batches))
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """A named tuple of tensors, on the device."""
+    if device.type == "cpu":
+        return batch
+    return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in batch))
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[str]]:
+    """A list that is filled by Ctrl-C or SIGTERM; the second Ctrl-C is Python's own."""
+    stopped: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(number: int, frame: object) -> None:
+        stopped.append(signal.Signals(number).name)
+        signal.signal(number, before[number])
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            signal.signal(number, stop)
+        yield stopped
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+
+
+T = TypeVar("T")
+
+
+def _agreed(value: T, device: torch.device) -> T:
+    """The first process's value, in every process, so that all stop at the same step."""
     if not dist.is_initialized():
-        return progress
-    value = torch.tensor([progress], dtype=torch.float64)
-    dist.broadcast(value, 0)
-    return float(value)
+        return value
+    said = [value]
+    dist.broadcast_object_list(said, 0, device=device if device.type == "cuda" else None)
+    return said[0]
 
 
-def _save(
-    out: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    ema: Ema,
-    step: int,
-    used_s: float,
-    images: int,
-    metadata: dict[str, str],
-) -> None:
-    save_checkpoint(
-        out / "checkpoint.pt",
-        network=network.state_dict(),
-        optimizer=optimizer.state_dict(),
-        ema=ema.state,
-        ema_updates=ema.updates,
-        step=step,
-        used_s=used_s,
-        images=images,
-    )
-    save_weights(
-        out / "ema.safetensors",
-        ema.state,
-        {**metadata, "steps": str(step), "images": str(images), "hours": f"{used_s / 3600:.2f}"},
-    )
+def join_processes(device: str) -> int:
+    """Join the process group if `torchrun` started this process; returns its number in it."""
+    if "RANK" not in os.environ:
+        return 0
+    dist.init_process_group("nccl" if pick_device(device) == "cuda" else "gloo")
+    if pick_device(device) == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return dist.get_rank()
 
 
-def main() -> None:
-    """Command line of `train`."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of `train`; returns the exit status, 2 for a mistake in words or files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
     parser.add_argument("--out", type=Path, required=True)
@@ -259,21 +386,35 @@ def main() -> None:
     parser.add_argument(
         "--init", help="file of Stage I; or file, hub id or URL of the backbone's ImageNet weights"
     )
-    for name, value in asdict(TrainOptions()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    flags = vars(parser.parse_args())
+    add_flags(parser)
+    flags = vars(parser.parse_args(arguments))
     data, out, lane, shared, init = (
         flags.pop(n) for n in ("data", "out", "lane", "shared", "init")
     )
     options = replace(TrainOptions(), **flags)
-    rank = int(os.environ.get("RANK", "0"))
-    if "RANK" in os.environ:  # started by torchrun
-        dist.init_process_group("gloo")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        print(_train_stage1(options, data, out, lane, shared, init))
+    except XnectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+def _train_stage1(
+    options: TrainOptions, data: Path, out: Path, lane: str, shared: Path, init: str | None
+) -> str:
+    """Everything behind the command; returns why it ended."""
+    if options.preset not in PRESETS:
+        raise UnknownName("preset", options.preset, sorted(PRESETS))
+    rank = join_processes(options.device)
     torch.manual_seed(options.seed)
     sources = mixture_sources(data, lane)
     network = build_network(options.preset, backbone=options.backbone or None)
-    if init is not None:
-        start_from(network, init)
+    normalisation = start_from(network, init) if init is not None else Normalisation()
     augmentation = AugmentOptions(crop_px=options.crop_px)
     mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed + 1000 * rank)
     root = shared / "lspet"
@@ -287,20 +428,21 @@ def main() -> None:
         "input_hw": "x".join(map(str, PRESETS[options.preset].input_hw)),
         "joints": ", ".join(JOINTS2D),
         "data": ", ".join(f"{s.name} {s.share:.2f}" for s in sources),
+        **normalisation.metadata(),
         "options": json.dumps(asdict(options)),
     }
-    train(
+    return train(
         network,
         loader(mixture, workers=options.workers),
         options,
         out=out,
-        step_of=train_step,
-        validate=(lambda n: {"peak_pck": peak_pck(n, validation)}) if validation else None,
+        losses_of=stage1_step(normalisation, hard_joints=options.hard_joints),
+        validate=(
+            (lambda n: {"peak_pck": peak_pck(n, validation, normalisation)}) if validation else None
+        ),
         metadata=metadata,
     )
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

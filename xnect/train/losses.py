@@ -15,12 +15,14 @@ OFF_LIMB_WEIGHT = 0.06
 """Of a cell without a limb in the affinity loss: nine of ten cells are such."""
 
 
-def heatmap_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def heatmap_loss(logits: Tensor, target: Tensor, weight: Tensor, *, hard_joints: int = 0) -> Tensor:
     """Penalty-reduced focal loss (CornerNet, Law & Deng 2018, eq. 1; alpha 2, beta 4) per peak.
 
     Plain L2, and also the quality focal loss, reward empty or faint maps when training starts
     from nothing; this one does not.  Cells with a target above `PEAK` are peaks: every joint has
-    one even when it lies on the corner of four cells.
+    one even when it lies on the corner of four cells.  Of each picture only so many
+    joints as `hard_joints`, those of the largest losses, count (online hard keypoints, Chen et al.
+    2018); 0 takes all.
     """
     logit = logits.clamp(-12, 12)
     log_p, log_q = F.logsigmoid(logit), F.logsigmoid(-logit)
@@ -28,7 +30,10 @@ def heatmap_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     peak = (target > PEAK).float()
     on_peak = -q.square() * log_p * peak
     elsewhere = -((1 - target) ** 4) * p.square() * log_q * (1 - peak)
-    return ((on_peak + elsewhere) * weight).sum() / (peak * weight).sum().clamp_min(1.0)
+    each = ((on_peak + elsewhere) * weight).sum((-2, -1))  # (B, J)
+    if hard_joints:
+        each = each.topk(hard_joints, dim=1).values * (each.shape[1] / hard_joints)
+    return each.sum() / (peak * weight).sum().clamp_min(1.0)
 
 
 def affinity_loss(predicted: Tensor, targets: Targets) -> Tensor:
@@ -50,10 +55,12 @@ def offset_loss(predicted: Tensor, targets: Targets) -> Tensor:
     return (error * targets.offset_weight).sum() / targets.offset_weight.sum().clamp_min(1.0)
 
 
-def stage1_losses(maps: Maps, targets: Targets) -> dict[str, Tensor]:
+def stage1_losses(maps: Maps, targets: Targets, *, hard_joints: int = 0) -> dict[str, Tensor]:
     """The four terms, in the weights in which they are added."""
     return {
-        "heatmaps": heatmap_loss(maps.heatmaps.float(), targets.heatmaps, targets.heatmap_weight),
+        "heatmaps": heatmap_loss(
+            maps.heatmaps.float(), targets.heatmaps, targets.heatmap_weight, hard_joints=hard_joints
+        ),
         "affinities": 0.7 * affinity_loss(maps.affinities.float(), targets),
         "codes": 0.25 * code_loss(maps.codes.float(), targets),
         "offsets": 0.3 * offset_loss(maps.offsets.float(), targets),

@@ -10,24 +10,32 @@ import numpy as np
 import torch
 
 from xnect.network import Network
-from xnect.prepare import image_from_cell, network_hw, normalise, resize
+from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
 from xnect.train.samples import SEEN, Sample
 
 LIMB_JOINTS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 
 
 @torch.no_grad()
-def peak_pck(network: Network, samples: list[Sample], *, side_px: int = 208) -> float:
+def peak_pck(
+    network: Network,
+    samples: list[Sample],
+    normalisation: Normalisation = Normalisation(),
+    *,
+    side_px: int = 208,
+) -> float:
     """Share of labelled joints whose peak lies within 0.2 torso lengths (shoulder to hip)."""
     network.eval()
+    device = next(network.parameters()).device
     right = total = 0
     for sample in samples:
         hw = sample.image.shape[:2]
         size = network_hw(hw, (side_px, side_px))
-        tensor = torch.from_numpy(normalise(resize(sample.image, size)))[None]
-        tensor = tensor.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            maps = network(tensor).heatmaps[0].float().numpy()
+        picture = resize(sample.image, size)
+        tensor = torch.from_numpy(normalise(picture, normalisation))[None].to(device)
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            maps = network(tensor).heatmaps[0].float().cpu().numpy()
         affine = image_from_cell(hw, size)
         x = affine[0, 0] * np.arange(maps.shape[2]) + affine[0, 2]
         y = affine[1, 1] * np.arange(maps.shape[1]) + affine[1, 2]

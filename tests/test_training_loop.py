@@ -1,0 +1,375 @@
+"""The training loop on a tiny network: exact resume, accumulation, early stop, what goes wrong."""
+
+import argparse
+import json
+import logging
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from tests.test_targets import random_sample
+from xnect.errors import BadInput, BadWeights, CannotWrite, MissingExtra
+from xnect.network import build_network
+from xnect.prepare import Normalisation, normalise
+from xnect.train import loop
+from xnect.train.augment import AugmentOptions
+from xnect.train.batches import collate
+from xnect.train.checkpoint import file_metadata, load_checkpoint, save_checkpoint
+from xnect.train.loop import TrainingFailed, stage1_step, train
+from xnect.train.options import TrainOptions, add_flags
+from xnect.train.progress import Progress, remaining_s
+from xnect.train.targets import make_targets
+
+HERE = Path(__file__).resolve().parent
+OPTIONS = TrainOptions(
+    steps=8, batch=4, warm_up_steps=2, learning_rate=0.05, device="cpu", validate_minutes=1e9
+)
+
+
+class Pair(NamedTuple):
+    images: torch.Tensor  # (B, 3)
+    wanted: torch.Tensor  # (B, 1)
+
+
+class Pairs:
+    """Endless batches by number."""
+
+    def __init__(self, batch=4):
+        self.batch = batch
+
+    def __iter__(self):
+        return self.from_batch(0)
+
+    def from_batch(self, number):
+        while True:
+            rng = torch.Generator().manual_seed(1000 + number)
+            images = torch.randn(self.batch, 3, generator=rng)
+            yield Pair(images, images.sum(1, keepdim=True).sin())
+            number += 1
+
+
+def tiny():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def losses_of(network, batch):
+    error = network(batch.images) - batch.wanted
+    return {"square": error.square().mean(), "size": 0.1 * error.abs().mean()}
+
+
+def run(out, network=None, options=OPTIONS, *, losses=losses_of, validate=None, batches=None):
+    network = tiny() if network is None else network
+    reason = train(
+        network, Pairs() if batches is None else batches, options,
+        out=out, losses_of=losses, validate=validate, metadata={"lane": "open"},
+    )  # fmt: skip
+    return network, reason
+
+
+def changed(**options):
+    return TrainOptions(**{**OPTIONS.__dict__, **options})
+
+
+def assert_same(a, b, **tolerance):
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        if tolerance:
+            torch.testing.assert_close(x, y, **tolerance)
+        else:
+            assert torch.equal(x, y), name
+
+
+def interrupted(at, number=signal.SIGINT):
+    """Losses during the `at`-th of which the signal comes."""
+    calls = [0]
+
+    def losses(network, batch):
+        calls[0] += 1
+        if calls[0] == at:
+            signal.raise_signal(number)
+        return losses_of(network, batch)
+
+    return losses
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_training_goes_on_exactly_where_it_was_stopped(tmp_path, accumulate):
+    options = changed(accumulate=accumulate)
+    whole, reason = run(tmp_path / "whole", options=options)
+    assert reason == f"the schedule is done; 8 steps, {32 * accumulate} images"
+    half = tmp_path / "half"
+    _, reason = run(half, options=options, losses=interrupted(4 * accumulate))
+    assert reason.startswith("stopped by SIGINT; 4 steps")
+    torch.manual_seed(99)  # nothing may depend on it
+    again, _ = run(half, options=options)
+    assert_same(whole, again)
+    a, b = (load_file(tmp_path / n / "ema.safetensors") for n in ("whole", "half"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert file_metadata(half / "ema.safetensors")["steps"] == "8"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path):
+    class Halves:
+        def from_batch(self, number):
+            for pair in Pairs(8).from_batch(number // 2):
+                yield Pair(pair.images[:4], pair.wanted[:4])
+                yield Pair(pair.images[4:], pair.wanted[4:])
+
+        def __iter__(self):
+            return self.from_batch(0)
+
+    large, _ = run(tmp_path / "a", batches=Pairs(8))
+    small, _ = run(tmp_path / "b", options=changed(accumulate=2), batches=Halves())
+    assert_same(large, small, rtol=1e-5, atol=1e-6)
+    other, _ = run(tmp_path / "c", batches=Pairs(4))
+    assert not torch.allclose(other[0].weight, large[0].weight, atol=1e-4)
+
+
+def test_resuming_with_other_options_names_them(tmp_path):
+    run(tmp_path, losses=interrupted(3))
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(BadInput) as error:
+        run(tmp_path, options=changed(batch=8, learning_rate=0.1, hours=9.0, save_minutes=1.0))
+    text = str(error.value)
+    assert "batch 4 -> 8; learning_rate 0.05 -> 0.1" in text and "hours" not in text
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    with pytest.raises(BadWeights, match="is of another network"):
+        run(tmp_path, nn.Linear(3, 1))
+    _, reason = run(tmp_path, options=changed(hours=9.0, validate_minutes=3.0, steps=5))
+    assert "5 steps" in reason
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK and then nothing")
+    with pytest.raises(BadWeights, match=r"checkpoint.pt cannot be read .*move it away"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_stops_and_the_last_checkpoint_stays(tmp_path, where):
+    run(tmp_path, losses=interrupted(3))
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    calls = [0]
+
+    def losses(network, batch):
+        calls[0] += 1
+        good = losses_of(network, batch)
+        if calls[0] == 3:
+            if where == "loss":
+                return {**good, "size": good["size"] * math.nan}
+            root = network(batch.images).mul(0).square().sum().sqrt()  # 0, with a slope of 0 / 0
+            return {**good, "size": root}
+        return good
+
+    network = tiny()
+    with pytest.raises(TrainingFailed) as error:
+        run(tmp_path, network, losses=losses)
+    text = str(error.value)
+    assert "stopped at step 6" in text and "checkpoint.pt is from before it" in text
+    assert ("size nan" if where == "loss" else "the gradient's norm nan") in text
+    assert "square" not in text.split("finite: ")[1].split(";")[0]
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert all(p.isfinite().all() for p in network.parameters())
+
+
+class full_disk:
+    """No file may grow beyond so many bytes."""
+
+    def __init__(self, most):
+        self.most = most
+
+    def __enter__(self):
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.most, self.before[1]))
+
+    def __exit__(self, *error):
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+        signal.signal(signal.SIGXFSZ, self.handler)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, step=1, weights=torch.ones(10))
+    with full_disk(5000), pytest.raises(CannotWrite, match=r"cannot write .*checkpoint.pt"):
+        save_checkpoint(path, step=2, weights=torch.ones(100_000))
+    assert load_checkpoint(path)["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_training_goes_on_over_a_full_disk_and_says_so_at_the_end(tmp_path, caplog):
+    run(tmp_path, losses=interrupted(3))
+    options = changed(save_minutes=0.0)
+    with caplog.at_level(logging.WARNING), full_disk(3000):
+        with pytest.raises(CannotWrite, match=r"checkpoint\.pt"):
+            run(tmp_path, options=options)
+    assert "training goes on" in caplog.text
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
+    _, reason = run(tmp_path, options=options)
+    assert "8 steps" in reason
+
+
+def test_it_ends_early_and_keeps_the_best(tmp_path):
+    figures = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+    seen = []
+
+    def validate(network):
+        seen.append({n: t.clone() for n, t in network.state_dict().items()})
+        return {"pck": next(figures), "other": 1.0}
+
+    _, reason = run(tmp_path, options=changed(validate_steps=1, patience=3), validate=validate)
+    assert reason.startswith("ended early: 3 validations were not better than the best; 5 steps")
+    best = load_file(tmp_path / "best.safetensors")
+    for name, value in best.items():
+        torch.testing.assert_close(value.float(), seen[1][name], rtol=1e-2, atol=1e-3)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["pck"] for line in lines if "pck" in line] == [0.1, 0.5, 0.4, 0.3, 0.2]
+    _, reason = run(tmp_path, options=changed(validate_steps=1, patience=3), validate=validate)
+    assert "5 steps" in reason  # it does not start again
+
+
+def test_a_compiled_network_learns_the_same(tmp_path):
+    pytest.importorskip("torch._dynamo")
+    plain, _ = run(tmp_path / "a", options=changed(steps=3))
+    compiled, _ = run(tmp_path / "b", options=changed(steps=3, compile="eager"))
+    assert_same(plain, compiled, rtol=1e-5, atol=1e-6)
+    state = load_checkpoint(tmp_path / "b" / "checkpoint.pt")
+    assert list(state["network"]) == list(plain.state_dict())  # without torch.compile's prefix
+
+
+def test_two_processes_learn_what_one_learns_from_both_their_batches(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+               "2", str(HERE / "two_processes.py"), str(tmp_path)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=HERE.parent, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f"rank{r}.pt", weights_only=True) for r in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    one, _ = run(tmp_path / "one", batches=Pairs(8), options=changed(batch=8))
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert state["step"] == 8 and state["images"] == 64 and state["run"]["processes"] == 2
+
+
+# what is said on the way
+
+
+def test_the_remaining_time_is_that_of_this_part():
+    assert remaining_s(0.5, 0.5, 10.0) is None
+    assert remaining_s(0.75, 0.5, 10.0) == pytest.approx(10)
+    assert remaining_s(1.0, 0.5, 10.0) == 0
+
+
+def test_the_log_has_throughput_and_remaining_time(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("xnect.train.progress.time.monotonic", lambda: clock[0])
+    progress = Progress(tmp_path)
+    for step in range(1, 11):
+        clock[0] += 10
+        progress.step(step / 100, step, 40 * step, clock[0], {"heatmaps": 2.0})
+    progress.close()
+    line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert line["images_per_s"] == 4.0 and line["heatmaps"] == 2.0
+    assert line["remaining_s"] == pytest.approx(10 * (100 - line["step"]), rel=0.01)
+
+
+def test_tensorboard_is_asked_for_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtra, match="pip install tensorboard"):
+        run(tmp_path, options=changed(tensorboard=True))
+
+
+def test_every_option_has_a_flag():
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    flags = vars(parser.parse_args([]))
+    assert TrainOptions(**flags) == TrainOptions()
+    flags = vars(parser.parse_args(["--tensorboard", "--patience", "3", "--compile", "inductor"]))
+    assert TrainOptions(**flags) == TrainOptions(tensorboard=True, patience=3, compile="inductor")
+
+
+def test_the_command_says_what_is_wrong_and_returns_2(tmp_path, capsys):
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert loop.main(words) == 2
+    assert "no renders-*.npz" in capsys.readouterr().err
+    assert loop.main([*words, "--preset", "xl"]) == 2
+    assert "unknown preset 'xl'; known: m, s" in capsys.readouterr().err
+
+
+# input of the network
+
+
+def test_the_network_is_trained_on_what_it_is_given_later():
+    normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    sample = random_sample(1, 1)
+    batch = collate([sample], AugmentOptions(crop_px=96))
+    given = []
+
+    class Stop(Exception):
+        pass
+
+    def network(images):
+        given.append(images)
+        raise Stop
+
+    for n in (normalisation, Normalisation()):
+        with pytest.raises(Stop):
+            stage1_step(n)(network, batch)
+        np.testing.assert_allclose(given[-1][0].numpy(), normalise(sample.image, n), atol=1e-5)
+
+
+def test_normalisation_goes_with_the_weights():
+    normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert Normalisation.of(normalisation.metadata()) == normalisation
+    assert Normalisation.of({}) == Normalisation()
+    for wrong in ("1 2", "a b c", "0 1 1"):
+        with pytest.raises(BadWeights, match="input_std of a weights file must be three numbers"):
+            Normalisation.of({"input_std": wrong})
+
+
+def test_targets_are_made_where_the_batch_is(monkeypatch):
+    """No tensor is left on the CPU: checked on a GPU that only pretends to be there."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    batch = collate([random_sample(i, 2) for i in range(2)], AugmentOptions(crop_px=96))
+    monkeypatch.setattr("xnect.train.targets.without_padding", lambda batch: batch)
+    with FakeTensorMode() as mode:
+        there = type(batch)(*(mode.from_tensor(t).to("cuda") for t in batch))
+        targets = make_targets(there)
+        assert {t.device.type for t in targets} == {"cuda"}
+
+
+@pytest.mark.gpu
+def test_stage_1_trains_on_a_gpu_compiled_in_bf16(tmp_path):
+    batch = collate([random_sample(i, 2) for i in range(4)], AugmentOptions(crop_px=96))
+    options = TrainOptions(
+        steps=20, batch=4, warm_up_steps=1, device="cuda", compile="inductor", validate_minutes=1e9
+    )
+    seen = []
+
+    def losses(network, given):
+        assert given.images.is_cuda
+        found = stage1_step()(network, given)
+        seen.append(float(sum(found.values()).detach()))
+        return found
+
+    train(
+        build_network("s"), [batch], options,
+        out=tmp_path, losses_of=losses, validate=None, metadata={},
+    )  # fmt: skip
+    assert seen[-1] < seen[0]

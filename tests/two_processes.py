@@ -1,0 +1,26 @@
+"""What each of two processes runs in `test_training_loop.py`: half of every batch."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from tests.test_training_loop import Pair, Pairs, changed, run, tiny
+from xnect.train.loop import join_processes
+
+out = Path(sys.argv[1])
+rank = join_processes("cpu")
+
+
+class Half(Pairs):
+    """This process's half of batches of eight."""
+
+    def from_batch(self, number):
+        for pair in Pairs(8).from_batch(number):
+            yield Pair(pair.images[4 * rank : 4 * rank + 4], pair.wanted[4 * rank : 4 * rank + 4])
+
+
+network, _ = run(out / "run", tiny(), batches=Half(), options=changed(batch=8))
+torch.save(network.state_dict(), out / f"rank{rank}.pt")
+dist.destroy_process_group()
