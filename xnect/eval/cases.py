@@ -55,8 +55,8 @@ def coco_sheets(
             true, seen = [k for k, _ in labels[record["id"]]], boxes[record["id"]]
             caption = f"{record['id']}: {scores[n]:.2f}, {len(true)} labelled, {len(seen)} found"
             image = _read(images / record["file_name"])
-            drawn = _drawn(image, map(_from_coco, true), map(_from_coco, seen))
-            cases.append(Case(drawn, caption))
+            picture = drawn(image, map(_from_coco, true), map(_from_coco, seen))
+            cases.append(Case(picture, caption))
         kinds[kind] = sheet(cases)
     return kinds
 
@@ -92,13 +92,11 @@ def lspet_sheets(
         seen = [] if best is None else [(one.people.joints_px[best], one.people.score[best])]
         suspect = ", label suspect" if one.suspect else ""
         caption = f"{n}: {100 * scores[n]:.0f} %, {len(one.people.score)} found{suspect}"
-        cases[n] = Case(_drawn(image, [_from_lsp(one)], seen), caption)
+        cases[n] = Case(drawn(image, [_from_lsp(one)], seen), caption)
     return {kind: sheet([cases[n] for n in numbers]) for kind, numbers in kinds.items()}
 
 
-def _drawn(
-    image: np.ndarray, true: Iterable[Skeleton2d], found: Iterable[Skeleton2d]
-) -> np.ndarray:
+def drawn(image: np.ndarray, true: Iterable[Skeleton2d], found: Iterable[Skeleton2d]) -> np.ndarray:
     """The picture with labels and findings drawn in at a fixed size."""
     large, factor = enlarged(image, height_px=DRAWN_AT_PX)
     labels, findings = zip(true, repeat(LABEL)), zip(found, cycle(COLOURS))

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from xnect.errors import CannotOpenSource, MissingExtra
 from xnect.eval.predictions import Predict, people2d
@@ -33,6 +35,27 @@ SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87,
 _FROM_18 = [J2D[name] for name in COCO17]
 
 
+PAIRED_FROM = 0.1
+"""OKS from which a found person is taken for a labelled one in the table of joints."""
+
+RIGHT_FROM = 0.5
+"""A joint is right when its own similarity (the term of OKS) reaches this: 1.18 spreads away."""
+
+
+@dataclass(frozen=True)
+class JointShares:
+    """Labelled joints of one kind that were found at the right place; nan where none is labelled.
+
+    Visible ones are labelled 2, occluded ones 1.  Those of people who were not found are wrong.
+    """
+
+    right: float  # 0..1
+    right_visible: float
+    right_occluded: float
+    visible: int
+    occluded: int
+
+
 @dataclass(frozen=True)
 class CocoReport:
     """Shares 0..1; -1 where the file holds no person of that size."""
@@ -47,13 +70,21 @@ class CocoReport:
     pictures: int
     labelled_people: int
     found_people: int
+    joints: dict[str, JointShares] = field(default_factory=dict)  # "all" and each of COCO's 17
 
     def table(self) -> str:
         """Markdown."""
         names = ("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar", "ar50")
         cells = [f"{getattr(self, name):.3f}" for name in names]
         cells += [str(self.pictures), str(self.labelled_people), str(self.found_people)]
-        return rows_of_table([*names, "pictures", "labelled", "found"], [cells])
+        figures = rows_of_table([*names, "pictures", "labelled", "found"], [cells])
+        rows = [
+            [name, *(f"{100 * x:.1f}" for x in (j.right, j.right_visible, j.right_occluded)),
+             str(j.visible), str(j.occluded)]
+            for name, j in self.joints.items()
+        ]  # fmt: skip
+        columns = ["joint", "right %", "of visible %", "of occluded %", "visible", "occluded"]
+        return f"{figures}\n\n{rows_of_table(columns, rows)}" if rows else figures
 
 
 def detections(image_id: int, prediction: Iterable[PartialPose] | Result) -> list[dict[str, Any]]:
@@ -103,6 +134,51 @@ def oks(found_px: np.ndarray, labels: np.ndarray, area_px2: np.ndarray) -> np.nd
     return (np.exp(-away / spread / 2) * shown).sum(-1) / np.maximum(shown.sum(-1), 1)
 
 
+def joint_shares(
+    annotations: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]]
+) -> dict[str, JointShares]:
+    """Of the labelled joints, which were found: "all" and each of COCO's 17 names.
+
+    In each picture the people are paired so that the sum of OKS is largest; pairs below
+    `PAIRED_FROM` do not count.  A found person counts only once, extra people do not matter here
+    (they do in AP).
+    """
+    labels, people = defaultdict(list), defaultdict(list)
+    for a in annotations:
+        if a["num_keypoints"] and not a["iscrowd"]:
+            labels[a["image_id"]].append(a)
+    for d in found:
+        people[d["image_id"]].append(np.reshape(d["keypoints"], (17, 3))[:, :2])
+    states, rights = [np.zeros((0, 17))], [np.zeros((0, 17), bool)]
+    for image, rows in labels.items():
+        true = np.array([np.reshape(a["keypoints"], (17, 3)) for a in rows], np.float64)
+        area = np.array([a["area"] for a in rows], np.float64)
+        right = np.zeros(true.shape[:2], bool)
+        if people[image]:
+            there = np.array(people[image], np.float64)
+            similarity = oks(there, true, area)
+            for t, h in zip(*linear_sum_assignment(similarity, maximize=True), strict=True):
+                if similarity[t, h] >= PAIRED_FROM:
+                    away = ((true[t, :, :2] - there[h]) ** 2).sum(-1)
+                    spread = (2 * SIGMAS) ** 2 * (area[t] + np.spacing(1))
+                    right[t] = np.exp(-away / spread / 2) >= RIGHT_FROM
+        states.append(true[..., 2])
+        rights.append(right)
+    state, right = np.concatenate(states), np.concatenate(rights)
+    columns = {"all": slice(None), **{name: slice(k, k + 1) for k, name in enumerate(COCO17)}}
+    return {name: _shares(state[:, c], right[:, c]) for name, c in columns.items()}
+
+
+def _shares(state: np.ndarray, right: np.ndarray) -> JointShares:
+    def share(of: np.ndarray) -> float:
+        return float(right[of].mean()) if of.any() else float("nan")
+
+    visible, occluded = state == 2, state == 1
+    return JointShares(
+        share(state > 0), share(visible), share(occluded), int(visible.sum()), int(occluded.sum())
+    )
+
+
 def score_detections(annotations: Path, found: list[dict[str, Any]]) -> CocoReport:
     """Detections in COCO's result format against a COCO keypoints file.
 
@@ -130,8 +206,10 @@ def score_detections(annotations: Path, found: list[dict[str, Any]]) -> CocoRepo
         else:
             stats = [0.0] * 10
     ap, ap50, ap75, ap_medium, ap_large, ar, ar50 = stats[:7]
+    joints = joint_shares(truth.loadAnns(people), found)
+    pictures = len(truth.getImgIds())
     return CocoReport(
-        ap, ap50, ap75, ap_medium, ap_large, ar, ar50, len(truth.getImgIds()), labelled, len(found)
+        ap, ap50, ap75, ap_medium, ap_large, ar, ar50, pictures, labelled, len(found), joints
     )
 
 

@@ -54,13 +54,14 @@ class PckReport:
     pckh: float = float("nan")  # mean of the twelve joints within half a head
 
     def table(self) -> str:
-        """Markdown, left and right together."""
+        """Markdown: left and right together, then each joint."""
         parts = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
         sides = [[self.by_joint[f"{s}_{p}"] for s in ("left", "right")] for p in parts]
         cells = [f"{100 * np.mean(values):.1f}" for values in ([self.mean], [self.pooled], *sides)]
         cells += [f"{100 * self.pckh:.1f}", f"{100 * self.found:.1f}", str(self.pictures)]
         columns = ["mean of 12", "pooled", *parts, "PCKh@0.5", "person found", "pictures"]
-        return rows_of_table(columns, [cells])
+        joints = [[name, f"{100 * share:.1f}"] for name, share in self.by_joint.items()]
+        return f"{rows_of_table(columns, [cells])}\n\n{rows_of_table(['joint', '%'], joints)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,12 +14,16 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 from tqdm import tqdm
 
-from xnect.errors import CannotWrite, XnectError
-from xnect.synth.assets import load_assets
+from xnect.errors import BadInput, CannotWrite, XnectError
+from xnect.synth.assets import Assets, load_assets
+
+if TYPE_CHECKING:
+    from xnect.synth.dataset import DatasetOptions
 
 
 def number(*, at_least: int, multiple_of: int = 1) -> Callable[[str], int]:
@@ -63,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
     sheet.add_argument("--rows", type=number(at_least=1), default=4)
     sheet.add_argument("--columns", type=number(at_least=1), default=4)
     clip = commands.add_parser("clip", help="a video of people in a room, with its ground truth")
-    clip.add_argument("--seconds", type=duration_s, default=5.0, help="length, up to about 5 (5)")
+    clip.add_argument(
+        "--seconds", type=duration_s, default=5.0, help="length (5); walk: up to about 5"
+    )
     clip.add_argument(
         "--people", type=number(at_least=2), default=3, help="2 walkers and others (3)"
     )
@@ -73,6 +79,27 @@ def parser() -> argparse.ArgumentParser:
     clip.add_argument(
         "--height", type=number(at_least=16, multiple_of=2), default=400, help="px, even (400)"
     )
+    clip.add_argument(
+        "--style", choices=("walk", "crowd"), default="walk",
+        help="walk: two pass each other; crowd: people cross, hide each other, leave, come back",
+    )  # fmt: skip
+    clip.add_argument("--moving", action="store_true", help="crowd: the camera pans and drifts")
+    for command, part in ((images, "training"), (sheet, "training"), (clip, "all")):
+        command.add_argument(
+            "--split", choices=("training", "held-out", "all"), default=part,
+            help=f"which part of the pack may be shown (xnect.synth.split; {part})",
+        )  # fmt: skip
+    for command in (images, sheet):
+        command.add_argument(
+            "--backend", choices=("cpu", "torch"), default="cpu", help="kernels or torch (cpu)"
+        )
+        command.add_argument("--device", default="auto", help="of torch: auto, cpu, cuda ...")
+        command.add_argument(
+            "--batch", type=number(at_least=1), default=1, help="drawn together by torch (1)"
+        )
+        command.add_argument(
+            "--empty", action="store_true", help="person-free pictures only, as negatives"
+        )
     for command, default in ((images, "renders"), (sheet, "sheet.png"), (clip, "clip.mp4")):
         command.add_argument("--data", type=Path, required=True, help="folder of the asset pack")
         command.add_argument("--out", type=Path, default=Path(default), help=f"({default})")
@@ -80,17 +107,35 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _pool(pictures: int) -> int:
-    """How many people to build for so many pictures."""
-    return min(40, max(8, pictures))
+def _assets(options: argparse.Namespace) -> Assets:
+    """The part of the pack that the split allows."""
+    from xnect.synth.split import held_out, training
+
+    part = {"training": training, "held-out": held_out, "all": lambda assets: assets}
+    return part[options.split](load_assets(options.data))
+
+
+def _dataset(options: argparse.Namespace, pictures: int) -> DatasetOptions:
+    """How pictures are drawn."""
+    from xnect.synth.dataset import DatasetOptions
+    from xnect.synth.scene import SceneOptions
+
+    return DatasetOptions(
+        pictures=pictures,
+        pool=min(40, max(8, pictures)),
+        scene=SceneOptions(people_shares=(1.0,)) if options.empty else SceneOptions(),
+        backend=options.backend,
+        device=options.device,
+        batch=options.batch,
+    )
 
 
 def images(options: argparse.Namespace) -> None:
     """Write shards `s<seed>_<number>.npz`; those that exist already are left as they are."""
-    from xnect.synth.dataset import DatasetOptions, PictureSource, write_shard
+    from xnect.synth.dataset import PictureSource, write_shard
 
-    dataset = DatasetOptions(pictures=options.pictures, pool=_pool(options.pictures))
-    source = PictureSource(load_assets(options.data), dataset)
+    dataset = _dataset(options, options.pictures)
+    source = PictureSource(_assets(options), dataset)
     numbers = range(options.first, options.first + options.shards)
     with tqdm(total=options.shards * options.pictures, unit="picture") as bar:
         for number in numbers:
@@ -105,12 +150,12 @@ def images(options: argparse.Namespace) -> None:
 
 def sheet(options: argparse.Namespace) -> None:
     """Write the sheet, and `<stem>_labels` beside it."""
-    from xnect.synth.dataset import DatasetOptions, PictureSource
+    from xnect.synth.dataset import PictureSource
     from xnect.synth.sheet import draw_labels, grid
 
     count = options.rows * options.columns
-    dataset = DatasetOptions(pictures=count, pool=_pool(count))
-    source = PictureSource(load_assets(options.data), dataset)
+    dataset = _dataset(options, count)
+    source = PictureSource(_assets(options), dataset)
     drawn = [p for p, _ in islice(source.pictures(seed=options.seed, shard=0), count)]
     marked = options.out.with_stem(options.out.stem + "_labels")
     plain = grid([p.image for p in drawn], columns=options.columns)
@@ -124,11 +169,15 @@ def sheet(options: argparse.Namespace) -> None:
 def clip(options: argparse.Namespace) -> None:
     """Write the video, and its ground truth beside it."""
     from xnect.synth.clip import RATE_HZ, ClipOptions, render_clip, write_clip
+    from xnect.synth.crowd import CrowdOptions
 
-    shape = ClipOptions(
-        options.seconds, width_px=options.width, height_px=options.height, people=options.people
-    )
-    frames = render_clip(load_assets(options.data), options.seed, shape)
+    size = {"width_px": options.width, "height_px": options.height, "people": options.people}
+    shape: ClipOptions | CrowdOptions = ClipOptions(options.seconds, **size)
+    if options.style == "crowd":
+        shape = CrowdOptions(options.seconds, moving=options.moving, **size)
+    elif options.moving:
+        raise BadInput("--moving goes with --style crowd")
+    frames = render_clip(_assets(options), options.seed, shape)
     total = round(options.seconds * RATE_HZ)
     truth = write_clip(options.out, iter(tqdm(frames, total=total, unit="frame")))
     print(f"the clip is {options.out}, its ground truth {truth}")

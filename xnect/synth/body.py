@@ -19,6 +19,7 @@ HAIR_COLOURS = np.array([
     [0.6, 0.5, 0.32], [0.4, 0.16, 0.07], [0.45, 0.45, 0.45], [0.75, 0.74, 0.72],
 ])  # fmt: skip
 HAIR_SHARES = (0.28, 0.22, 0.16, 0.1, 0.07, 0.05, 0.07, 0.05)
+HAT_SHARE = 0.12  # of people with short hair
 ADULT_AGE = 0.42  # of MakeHuman's age scale: 0.19 is about 10 years, 0.5 is 25
 
 _BONE_OF = {
@@ -188,10 +189,14 @@ def _face_and_hair(
         _dressed(assets, brows, vertices, tint=colour * 0.8, alpha=0.4),
     ]
     if rng.random() > (0.12 if male else 0.02):
-        styles = assets.garments_of("hair")
+        styles = assets.garments_of("hair", textured=False)
         if male and rng.random() < 0.9:
             styles = [g for g in styles if g.name.startswith("short")]
-        parts.append(_dressed(assets, _pick(rng, styles), vertices, tint=colour, alpha=0.5))
+        style = _pick(rng, styles)
+        parts.append(_dressed(assets, style, vertices, tint=colour, alpha=0.5))
+        if style.name.startswith("short") and rng.random() < HAT_SHARE:
+            hat = _pick(rng, assets.garments_of("hat", textured=False))
+            parts.append(_dressed(assets, hat, vertices, tint=random_colour(rng)))
     return parts
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xnect.calib.camera import Camera
+from xnect.calib.floor import Floor, floor_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,6 +21,11 @@ class View:
     def to_camera(self, world_m: np.ndarray) -> np.ndarray:
         """(..., 3) m world -> (..., 3) m camera space."""
         return (world_m - self.position_m) @ self.camera_from_world.T
+
+    @property
+    def floor(self) -> Floor:
+        """The world's plane y = 0 as this camera has it."""
+        return floor_of(self.camera_from_world[:, 1], float(self.position_m[1]))
 
 
 def stand(camera: Camera, *, height_m: float, pitch_rad: float, roll_rad: float = 0.0) -> View:
@@ -45,12 +51,12 @@ def random_view(
 
     Returns it and the distance at which they stand.
     """
-    camera = pinhole(width_px, height_px, view_rad=np.deg2rad(rng.uniform(40, 75)))
-    height = rng.choice(
-        [rng.uniform(0.5, 1.2), rng.uniform(1.2, 1.8), rng.uniform(1.8, 3.2)], p=[0.25, 0.5, 0.25]
-    )
+    view_deg = rng.uniform(40, 75) if rng.random() < 0.7 else rng.uniform(28, 95)
+    camera = pinhole(width_px, height_px, view_rad=np.deg2rad(view_deg))
+    heights = [(0.4, 1.2), (1.2, 1.8), (1.8, 3.2), (3.2, 5.0)]
+    height = rng.uniform(*heights[rng.choice(4, p=[0.23, 0.5, 0.2, 0.07])])
     distance = distance_m * camera.fx_px / (0.82 * width_px)
     pitch = np.arctan2(rng.uniform(0.65, 1.15) - height, distance)
     pitch += np.deg2rad(rng.normal(0, 3))
-    roll = np.deg2rad(rng.normal(0, 2))
+    roll = np.deg2rad(rng.normal(0, 3))
     return stand(camera, height_m=height, pitch_rad=pitch, roll_rad=roll), float(distance)

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from xnect.atomic import replacing
 from xnect.errors import BadInput
 from xnect.skeleton import JOINTS2D, JOINTS3D
 from xnect.synth.assets import Assets, Motion
 from xnect.synth.body import Person, random_person
 from xnect.synth.camera import View, pinhole, stand
+from xnect.synth.crowd import CrowdOptions, crowd_scenes
+from xnect.synth.feet import contact
+from xnect.synth.labels import Labels
 from xnect.synth.light import random_light, towards
 from xnect.synth.mesh import yaw_matrix
 from xnect.synth.motion import animate, root_path, rotations
@@ -218,11 +222,15 @@ def _stage(
 def render_clip(
     assets: Assets,
     seed: int,
-    options: ClipOptions = ClipOptions(),
+    options: ClipOptions | CrowdOptions = ClipOptions(),
 ) -> Iterator[tuple[Picture, Scene]]:
     """Every frame, drawn with four samples per pixel and without noise."""
     draw = Renderer(assets, supersampling=2, shadow_px=1024)
-    for scene in clip_scenes(assets, seed, options):
+    if isinstance(options, CrowdOptions):
+        scenes = crowd_scenes(assets, seed, options)
+    else:
+        scenes = clip_scenes(assets, seed, options)
+    for scene in scenes:
         yield draw(scene), scene
 
 
@@ -230,43 +238,59 @@ def write_clip(path: Path, frames: Iterator[tuple[Picture, Scene]]) -> Path:
     """Write the H.264 video and, beside it, `<stem>_truth.npz`; returns the path of the latter."""
     import av
 
-    truth: list[Picture] = []
+    labels: list[Labels] = []
+    scenes: list[Scene] = []
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE_HZ)
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "21", "preset": "slow"}
         stream.codec_context.thread_count = 1  # the same bytes on every machine
-        for picture, drawn in frames:
-            scene = drawn
-            if not truth:
+        for picture, scene in frames:
+            if not labels:
                 stream.height, stream.width = picture.owner.shape
-            truth.append(picture)
+            labels.append(picture.labels)
+            scenes.append(scene)
             video = av.VideoFrame.from_ndarray(picture.image, format="rgb24")
             container.mux(stream.encode(video))
         container.mux(stream.encode())
-    return _write_truth(path.with_name(path.stem + "_truth.npz"), truth, scene)
+    return _write_truth(path.with_name(path.stem + "_truth.npz"), labels, scenes)
 
 
-def _write_truth(path: Path, pictures: Sequence[Picture], scene: Scene) -> Path:
-    """Labels of all F frames and P people, the camera and the statures, 160 kB for the demo.
+def _write_truth(path: Path, labels: Sequence[Labels], scenes: Sequence[Scene]) -> Path:
+    """Labels of all F frames and P people, the camera, the floor, the statures.
 
-    `joints3d_m` (F, P, 21, 3) camera space, `joints2d_px` (F, P, 18, 2), `visibility` (F, P, 18):
-    2 seen, 1 hidden, 0 outside; `stature_m` (P,); the rest are single values and the names.
+    `joints3d_m` (F, P, 21, 3) camera space of that frame, `joints2d_px` (F, P, 18, 2),
+    `visibility` (F, P, 18): 2 seen, 1 hidden, 0 outside; `hidden_by` (F, P, 18): what hides it, as
+    in `xnect.synth.labels`; `depth_order` (F, P): 0 = nearest; `contact` (F, P, 2) bool: left and
+    right foot stand on the floor; `floor` (F, 4): its unit normal in camera axes, up, and the
+    height of the camera in metres; `camera_from_world` (F, 3, 4); `stature_m` (P,); the rest are
+    single values and the names.
     """
-    labels, camera = [p.labels for p in pictures], scene.view.camera
-    np.savez_compressed(
-        path,
-        joints3d_m=np.stack([x.joints3d_m for x in labels]).astype(np.float32),
-        joints2d_px=np.stack([x.joints2d_px for x in labels]).astype(np.float32),
-        visibility=np.stack([x.visibility for x in labels]),
-        joints3d_names=np.array(JOINTS3D),
-        joints2d_names=np.array(JOINTS2D),
-        focal_px=camera.fx_px,
-        cx_px=camera.cx_px,
-        cy_px=camera.cy_px,
-        width_px=camera.width_px,
-        height_px=camera.height_px,
-        fps=float(RATE_HZ),
-        stature_m=np.array([p.stature_m for p in scene.people], np.float32),
-    )
+    camera, people = scenes[0].view.camera, scenes[0].people
+    floors = [s.view.floor for s in scenes]
+    poses = [(s.view.camera_from_world, s.view.position_m) for s in scenes]
+    stands = contact(np.stack([s.points_m for s in scenes]), people, rate_hz=RATE_HZ)
+    with replacing(path) as file:
+        np.savez_compressed(
+            file,
+            joints3d_m=np.stack([x.joints3d_m for x in labels]).astype(np.float32),
+            joints2d_px=np.stack([x.joints2d_px for x in labels]).astype(np.float32),
+            visibility=np.stack([x.visibility for x in labels]),
+            hidden_by=np.stack([x.hidden_by for x in labels]),
+            depth_order=np.stack([x.depth_order for x in labels]).astype(np.uint8),
+            contact=stands,
+            floor=np.array([[*f.normal, f.distance_m] for f in floors], np.float32),
+            camera_from_world=np.array(
+                [np.column_stack([turn, -turn @ place]) for turn, place in poses], np.float32
+            ),
+            joints3d_names=np.array(JOINTS3D),
+            joints2d_names=np.array(JOINTS2D),
+            focal_px=camera.fx_px,
+            cx_px=camera.cx_px,
+            cy_px=camera.cy_px,
+            width_px=camera.width_px,
+            height_px=camera.height_px,
+            fps=float(RATE_HZ),
+            stature_m=np.array([p.stature_m for p in people], np.float32),
+        )
     return path

@@ -8,13 +8,16 @@ Arrays of a shard of N pictures with M people together:
   names them, camera axes, pixel (0, 0) is a centre.
 * `joints_cam_m` (M, 29, 3), `joints_px` (M, 29, 2), `vis` (M, 29): the raw points of
   `xnect.synth.labels.RAW`; here pixel *centres are at +0.5*, as the sketch had it.
-* `focal` (N,) px, the principal point is the middle of the picture; `stature` (M,) m.
+* `hidden_by2d` (M, 18): what hides a hidden joint, by `xnect.synth.labels`; `depth_order` (M,)
+  rank in the picture, 0 = nearest.
+* `focal` (N,) px, the principal point is the middle of the picture; `floor` (N, 4) normal and
+  height of the camera, as `xnect.calib.floor` has them; `stature` (M,) m.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,12 @@ import cv2
 import numpy as np
 
 from xnect.calib.camera import Camera
+from xnect.calib.floor import Floor
 from xnect.errors import BadInput
 from xnect.synth.assets import Assets
 from xnect.synth.body import random_person
 from xnect.synth.labels import Labels
-from xnect.synth.render import Picture, Renderer
+from xnect.synth.render import Picture, renderer
 from xnect.synth.scene import Scene, SceneOptions, random_scene
 from xnect.synth.sensor import camera_noise
 
@@ -42,6 +46,9 @@ class DatasetOptions:
     pool: int = 40  # people who are built per shard and drawn again and again
     smooth_share: float = 0.2  # of pictures with four samples per pixel instead of one
     scene: SceneOptions = field(default_factory=SceneOptions)
+    backend: str = "cpu"  # or torch: the same scenes, nearly the same pictures
+    device: str = "auto"  # of torch
+    batch: int = 1  # pictures that are drawn together; it changes nothing in them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,25 +65,36 @@ class PictureSource:
 
     def __init__(self, assets: Assets, options: DatasetOptions) -> None:
         self._assets, self._options = assets, options
-        self._fast = Renderer(assets, supersampling=1)
-        self._smooth = Renderer(assets, supersampling=2)
+        kind = {"backend": options.backend, "device": options.device}
+        self._fast = renderer(assets, supersampling=1, **kind)
+        self._smooth = renderer(assets, supersampling=2, **kind)
         self._photos: dict[str, np.ndarray] = {}
 
     def pictures(self, *, seed: int, shard: int) -> Iterator[tuple[Picture, Scene]]:
         """All pictures of a shard, with the noise of a camera on them."""
         options, rng = self._options, np.random.default_rng([seed, shard])
+        noise = np.random.default_rng([seed, shard, 1])  # of its own: back ends draw in batches
         pool = [random_person(self._assets, rng) for _ in range(options.pool)]
-        for _ in range(options.pictures):
-            scene = random_scene(
-                self._assets, rng, pool, photo_of=self._photo, options=options.scene
-            )
-            draw = self._smooth if rng.random() < options.smooth_share else self._fast
-            picture = draw(scene)
-            noisy = camera_noise(rng, picture.image)
-            yield (
-                Picture(noisy, picture.owner, picture.distance_m, picture.labels),
-                scene,
-            )
+        batch = max(1, options.batch)
+        for first in range(0, options.pictures, batch):
+            scenes, smooth = [], []
+            for _ in range(min(batch, options.pictures - first)):
+                scenes.append(
+                    random_scene(
+                        self._assets, rng, pool, photo_of=self._photo, options=options.scene
+                    )
+                )
+                smooth.append(bool(rng.random() < options.smooth_share))
+            drawn: dict[int, Picture] = {}
+            for kind, draw in ((True, self._smooth), (False, self._fast)):
+                numbers = [n for n, chosen in enumerate(smooth) if chosen is kind]
+                if numbers:
+                    pictures = draw.pictures([scenes[n] for n in numbers])
+                    drawn.update(zip(numbers, pictures, strict=True))
+            for n, scene in enumerate(scenes):
+                picture = drawn[n]
+                noisy = camera_noise(noise, picture.image, owner=picture.owner)
+                yield replace(picture, image=noisy), scene
 
     def _photo(self, entry: Mapping[str, Any]) -> np.ndarray:
         """A photo, read from the disk at its first use only."""
@@ -99,7 +117,7 @@ def write_shard(
 
     `progress` is called after every picture.
     """
-    jpegs, masks, offset, labels, focal, stature = [], [], [0], [], [], []
+    jpegs, masks, offset, labels, focal, floors, stature = [], [], [0], [], [], [], []
     for picture, scene in pictures:
         bgr = np.ascontiguousarray(picture.image[..., ::-1])
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
@@ -108,6 +126,8 @@ def write_shard(
         offset.append(offset[-1] + len(scene.people))
         labels.append(picture.labels)
         focal.append(scene.view.camera.fx_px)
+        floor = scene.view.floor
+        floors.append([*floor.normal, floor.distance_m])
         stature += [p.stature_m for p in scene.people]
         progress()
     if not labels:
@@ -133,6 +153,9 @@ def write_shard(
             joints_cam_m=joined("raw_m"),
             joints_px=joined("raw_px") + np.float32(0.5),
             vis=joined("raw_visibility"),
+            hidden_by2d=joined("hidden_by"),
+            depth_order=np.concatenate([x.depth_order for x in labels]).astype(np.uint8),
+            floor=np.array(floors, np.float32),
             focal=np.array(focal, np.float32),
             stature=np.array(stature, np.float32),
         )
@@ -144,6 +167,7 @@ def read_shard(path: Path) -> Iterator[Example]:
     """The pictures of a shard, decoded one by one."""
     with np.load(path, allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
+    data.setdefault("hidden_by2d", np.zeros_like(data["visibility2d"]))  # shards of before
     jpeg, mask = (np.concatenate([[0], np.cumsum(data[f"{k}_len"])]) for k in ("jpeg", "mask"))
     for i, focal in enumerate(data["focal"]):
         bgr = cv2.imdecode(data["jpeg"][jpeg[i] : jpeg[i + 1]], cv2.IMREAD_COLOR)
@@ -158,10 +182,16 @@ def read_shard(path: Path) -> Iterator[Example]:
             joints3d_m=data["joints3d_m"][rows],
             joints2d_px=data["joints2d_px"][rows],
             visibility=data["visibility2d"][rows],
+            hidden_by=data["hidden_by2d"][rows],
         )
         height, width = owner.shape
         centre = (width - 1) / 2, (height - 1) / 2
-        camera = Camera(float(focal), float(focal), *centre, width, height)
+        floor = None
+        if "floor" in data:
+            normal = data["floor"][i, :3].astype(float)
+            normal = normal / np.linalg.norm(normal)
+            floor = Floor((normal[0], normal[1], normal[2]), float(data["floor"][i, 3]))
+        camera = Camera(float(focal), float(focal), *centre, width, height, floor=floor)
         nothing = np.zeros((0, 0), np.float32)
         image, people = np.ascontiguousarray(bgr[..., ::-1]), np.asarray(owner)
         picture = Picture(image, people, nothing, labels)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xnect.skeleton import JOINTS2D, JOINTS3D
+from xnect.skeleton import JOINTS2D, JOINTS3D, ROOT
 from xnect.synth.camera import View
 
 RAW: tuple[str, ...] = (
@@ -26,6 +26,9 @@ HAND_REACH = 2.6
 """The rig's hand bone ends 3 cm from the wrist; the joint is the middle of the hand."""
 
 SEEN, HIDDEN, OUTSIDE = 2, 1, 0
+NOTHING, SELF, PERSON, THING = 0, 1, 2, 3
+"""What hides a joint (`Labels.hidden_by`): its own body or clothes, another person, an object."""
+
 _DEEP = [R[n] for n in ("pelvis", "spine", "neck", "left_hip", "right_hip")]
 
 
@@ -63,6 +66,12 @@ class Labels:
     joints3d_m: np.ndarray  # (P, 21, 3)
     joints2d_px: np.ndarray  # (P, 18, 2)
     visibility: np.ndarray  # (P, 18) uint8 as above
+    hidden_by: np.ndarray  # (P, 18) uint8: `SELF`, `PERSON`, `THING`; `NOTHING` where not hidden
+
+    @property
+    def depth_order(self) -> np.ndarray:
+        """(P,) rank of each person by the depth of the pelvis, 0 = nearest to the camera."""
+        return np.argsort(np.argsort(self.joints3d_m[:, ROOT, 2], kind="stable"), kind="stable")
 
 
 def label(world_m: np.ndarray, view: View, *, owner: np.ndarray, distance_m: np.ndarray) -> Labels:
@@ -79,9 +88,31 @@ def label(world_m: np.ndarray, view: View, *, owner: np.ndarray, distance_m: np.
     joints3d, joints2d = JOINTS3D_FROM_RAW @ raw, JOINTS2D_FROM_RAW @ raw
     joints2d_px = view.camera.project(joints2d)
     raw_visibility = visibility(raw, raw_px, owner=owner, distance_m=distance_m)
+    state = visibility_of_joints2d(raw_visibility)
+    hidden_by = np.where(state == HIDDEN, cover(joints2d_px, owner=owner), NOTHING)
     return Labels(
-        raw, raw_px, raw_visibility, joints3d, joints2d_px, visibility_of_joints2d(raw_visibility)
+        raw, raw_px, raw_visibility, joints3d, joints2d_px, state, hidden_by.astype(np.uint8)
     )
+
+
+def cover(joints_px: np.ndarray, *, owner: np.ndarray) -> np.ndarray:
+    """(P, J, 2) pixels -> (P, J) uint8: who fills most of the 3 x 3 pixels around each joint.
+
+    The background counts as the own body: it is never in front of a joint.  `owner` is the person
+    map, in which numbers above the people are objects.
+    """
+    people, height, width = len(joints_px), *owner.shape
+    own = np.arange(1, people + 1)[:, None]
+    column, row = (np.rint(np.clip(joints_px[..., k], -9, 1e6)).astype(int) for k in (0, 1))
+    votes = np.zeros((4, *joints_px.shape[:-1]), int)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            there = owner[np.clip(row + dy, 0, height - 1), np.clip(column + dx, 0, width - 1)]
+            other = (there > 0) & (there != own)
+            votes[PERSON] += other & (there <= people)
+            votes[THING] += other & (there > people)
+    votes[SELF] = 9 - votes[PERSON] - votes[THING]
+    return votes.argmax(0).astype(np.uint8)
 
 
 def visibility(

@@ -1,16 +1,25 @@
-"""A scene -> picture, person map and distances.  CPU, one thread, the same bytes every time."""
+"""A scene -> picture, person map and distances.
+
+`renderer` chooses the back end.  `Renderer`, of compiled kernels, runs in one thread of the CPU and
+gives the same bytes every time; `xnect.synth.torch_render` draws batches, on a GPU if there is one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 
+from xnect.errors import UnknownName
 from xnect.synth.assets import Assets
+from xnect.synth.camera import View
 from xnect.synth.labels import Labels, label
 from xnect.synth.light import shadow_map_from_world
 from xnect.synth.mesh import Mesh, join
+from xnect.synth.occlusion import ambient_occlusion
 from xnect.synth.patterns import wrinkle_map
 from xnect.synth.raster import shadow_map, skin, z_buffer
 from xnect.synth.scene import Scene, contact_shadows
@@ -19,6 +28,7 @@ from xnect.synth.shade import shade_photo_floor, shade_room, shade_surfaces
 NEAR_M = 0.15
 FURNITURE = 255  # in the person map; people are 1, 2, ...; 0 is the background
 FAR_M = 1000.0  # distance of a photo
+BACKENDS = ("cpu", "torch")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +51,43 @@ class _World:
     triangle_owner: np.ndarray  # (T,) uint8
 
 
+class Draw(Protocol):
+    """What every back end does."""
+
+    def __call__(self, scene: Scene) -> Picture:
+        """Draw and label one scene."""
+
+    def pictures(self, scenes: Sequence[Scene]) -> list[Picture]:
+        """Draw and label scenes of one size."""
+
+
+def renderer(
+    assets: Assets,
+    *,
+    backend: str = "cpu",
+    device: str = "auto",
+    supersampling: int = 2,
+    shadow_px: int = 512,
+) -> Draw:
+    """The renderer of a back end: "cpu" (compiled kernels) or "torch" (batches, any device).
+
+    Raises:
+        UnknownName: another back end.
+        MissingExtra: the kernels need numba, which is not installed.
+    """
+    if backend not in BACKENDS:
+        raise UnknownName("back end", backend, list(BACKENDS))
+    if backend == "cpu":
+        return Renderer(assets, supersampling=supersampling, shadow_px=shadow_px)
+    import torch
+
+    from xnect.synth.torch_render import TorchRenderer
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return TorchRenderer(assets, device=device, supersampling=supersampling, shadow_px=shadow_px)
+
+
 class Renderer:
     """Draws scenes.  `supersampling` 2 means four samples per pixel."""
 
@@ -56,10 +103,8 @@ class Renderer:
         """Draw and label one scene."""
         k, camera = self._factor, scene.view.camera
         world, points = _assemble(scene), scene.points_m
-        focal, cx, cy = k * camera.fx_px, k * (camera.cx_px + 0.5), k * (camera.cy_px + 0.5)
-        eye = np.concatenate(
-            [scene.view.camera_from_world, scene.view.position_m[None], [[focal, cx, cy]]]
-        ).astype(np.float32)
+        eye = eye_table(scene.view, k)
+        focal, cx, cy = (float(x) for x in eye[4])
         shape = (camera.height_px * k, camera.width_px * k)
         seen = scene.view.to_camera(world.position)
         inverse = np.where(seen[:, 2] > NEAR_M, 1 / np.maximum(seen[:, 2], NEAR_M), 0)
@@ -77,6 +122,10 @@ class Renderer:
         labels = label(points, scene.view, owner=owner, distance_m=distance)
         return Picture(image.astype(np.uint8), owner.copy(), distance.copy(), labels)
 
+    def pictures(self, scenes: Sequence[Scene]) -> list[Picture]:
+        """Draw and label scenes, one after the other."""
+        return [self(scene) for scene in scenes]
+
     def _shade(
         self,
         scene: Scene,
@@ -92,7 +141,7 @@ class Renderer:
         contacts, shape = contact_shadows(points), triangle_id.shape
         owner, distance = np.zeros(shape, np.uint8), np.full(shape, FAR_M, np.float32)
         image = np.zeros((*shape, 3), np.float32)
-        if scene.photo is not None:
+        if scene.photo is not None and scene.room is None:
             image = cv2.resize(scene.photo, shape[::-1]).astype(np.float32)
             strength = scene.light.floor_shadow
             shade_photo_floor(triangle_id, image, shadow, light_matrix, eye, contacts, strength)
@@ -102,11 +151,14 @@ class Renderer:
                        room.high_m.astype(np.float32), room.tiles.astype(np.int64),
                        room.tiles_per_m.astype(np.float32), self._tiles, self._tile_means,
                        shadow, light_matrix, light, eye, contacts, exposure)  # fmt: skip
+            if scene.photo is not None:
+                image, distance = _before(scene.photo, room.reach_m, image, distance, eye)
         shade_surfaces(triangle_id, image, owner, distance, mesh.triangles,
                        mesh.triangle_material, world.triangle_owner, mesh.materials,
                        mesh.position_m, mesh.normal, mesh.uv, world.position, world.normal,
                        screen, self._textures, self._fabrics, self._wrinkles, self._tiles,
                        self._tile_means, shadow, light_matrix, light, eye, exposure)  # fmt: skip
+        image *= ambient_occlusion(distance, focal_px=float(eye[4, 0]))[..., None]
         return image, owner, distance
 
     def _shadow(
@@ -123,9 +175,33 @@ class Renderer:
         return shadow, matrix
 
 
+def eye_table(view: View, factor: int) -> np.ndarray:
+    """(5, 3) float32 rows for the kernels, of a picture `factor` times as large; see `shade`."""
+    camera, k = view.camera, factor
+    inner = [[k * camera.fx_px, k * (camera.cx_px + 0.5), k * (camera.cy_px + 0.5)]]
+    rows = [view.camera_from_world, view.position_m[None], inner]
+    return np.concatenate(rows).astype(np.float32)
+
+
+def _before(
+    photo: np.ndarray, reach_m: float, image: np.ndarray, distance_m: np.ndarray, eye: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The photo put behind a floor that fades out towards `reach_m`; image and distances (h, w)."""
+    height, width = distance_m.shape
+    x = (np.arange(width, dtype=np.float32) + 0.5 - eye[4, 1]) / eye[4, 0]
+    y = (np.arange(height, dtype=np.float32)[:, None] + 0.5 - eye[4, 2]) / eye[4, 0]
+    down = -(eye[0, 1] * x + eye[1, 1] * y + eye[2, 1])
+    depth_m = np.where(down > 1e-3, eye[3, 1] / np.maximum(down, 1e-3), np.inf)
+    floor = np.clip((reach_m - depth_m) / (0.15 * reach_m), 0, 1)[..., None].astype(np.float32)
+    backdrop = cv2.resize(photo, (width, height)).astype(np.float32)
+    mixed = image * floor + backdrop * (1 - floor)
+    return mixed, np.where(floor[..., 0] > 0.5, distance_m, np.float32(FAR_M)).astype(np.float32)
+
+
 def _assemble(scene: Scene) -> _World:
-    """Skin everybody and add the furniture."""
-    meshes = [p.mesh for p in scene.people]
+    """Skin everybody and what they carry, and add the furniture."""
+    meshes = [p.mesh for p in scene.people] + [mesh for _, mesh in scene.carried]
+    who = [*range(len(scene.people)), *(person for person, _ in scene.carried)]
     meshes += [scene.furniture] if scene.furniture is not None else []
     if not meshes:
         meshes = [_nothing()]
@@ -134,12 +210,12 @@ def _assemble(scene: Scene) -> _World:
     start, owner = 0, []
     for number, mesh in enumerate(meshes):
         stop = start + len(mesh.position_m)
-        skinned = number < len(scene.people)
-        if skinned:
+        if number < len(who):
             skin(mesh.position_m, mesh.normal, mesh.bone, mesh.weight,
-                 scene.matrices[number].astype(np.float32),
+                 scene.matrices[who[number]].astype(np.float32),
                  position[start:stop], normal[start:stop])  # fmt: skip
-        owner.append(np.full(len(mesh.triangles), number + 1 if skinned else FURNITURE, np.uint8))
+        own = number + 1 if number < len(scene.people) else FURNITURE
+        owner.append(np.full(len(mesh.triangles), own, np.uint8))
         start = stop
     return _World(rest, position, normal, np.concatenate(owner))
 

@@ -1,4 +1,4 @@
-"""Box rooms and boxes in them: furniture behind people and things in front of them."""
+"""Box rooms, open grounds, and furniture behind people and in front of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import numpy as np
 
 from xnect.synth.assets import Assets
 from xnect.synth.materials import material
-from xnect.synth.mesh import Mesh, join, make_mesh, yaw_matrix
+from xnect.synth.mesh import Mesh, join
+from xnect.synth.things import furniture
 
 FLOORS = ("WoodFloor", "Tiles", "Concrete", "Marble", "Planks", "Terrazzo", "PavingStones",
           "Asphalt", "Gravel", "Ground", "Grass")  # fmt: skip
 WALLS = ("Plaster", "Bricks", "Concrete", "Planks", "Tiles", "WoodSiding", "Paper", "Travertine")
+GROUNDS = ("Asphalt", "Concrete", "Grass", "Gravel", "Ground", "PavingStones", "Planks", "Road",
+           "Rock", "Snow", "Tiles")  # fmt: skip
 CEILINGS = ("OfficeCeiling", "Plaster", "Planks", "Concrete", "Paper")
 
 
@@ -25,6 +28,7 @@ class Room:
     high_m: np.ndarray  # (3,)
     tiles: np.ndarray  # (3,) room tiles of floor, walls, ceiling
     tiles_per_m: np.ndarray  # (3,)
+    reach_m: float = np.inf  # beyond it, and above the floor, is a photo; infinite: a closed room
 
 
 def random_tiles(assets: Assets, rng: np.random.Generator, *kinds: Sequence[str]) -> np.ndarray:
@@ -45,26 +49,13 @@ def random_room(
     return Room(low, high, tiles, rng.uniform(0.3, 1.0, 3))
 
 
-def box(
-    half_m: np.ndarray, centre_m: np.ndarray, *, turn: np.ndarray, room_tile: int,
-    tile_per_m: float, tint: np.ndarray,
-) -> Mesh:  # fmt: skip
-    """A textured box of half sizes (3,)."""
-    position, normal, uv = [], [], []
-    for axis in range(3):
-        a, b = (k for k in range(3) if k != axis)
-        for sign in (-1, 1):
-            for sa, sb in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
-                p, n = np.zeros(3), np.zeros(3)
-                p[axis], p[a], p[b] = sign * half_m[axis], sa * half_m[a], sb * half_m[b]
-                n[axis] = sign
-                position.append(p)
-                normal.append(n)
-                uv.append(p[[[2, 1], [0, 2], [0, 1]][axis]] * tile_per_m)
-    triangles = np.concatenate([np.array([[0, 1, 2], [0, 2, 3]]) + 4 * f for f in range(6)])
-    row = material(room_tile=room_tile, tile_per_m=tile_per_m, tint=tint)
-    return make_mesh(np.array(position) @ turn.T + centre_m, triangles, rows=[row],
-                     normal=np.array(normal) @ turn.T, uv=np.array(uv))  # fmt: skip
+def open_ground(assets: Assets, rng: np.random.Generator, places_m: np.ndarray) -> Room:
+    """A floor under the places (n, 3) that ends before a photo."""
+    far = 200.0 * np.ones(3)
+    tile = random_tiles(assets, rng, GROUNDS)[0]
+    reach = -places_m[:, 2].min() + rng.uniform(1.5, 12)
+    scale = rng.uniform(0.25, 0.8, 3)
+    return Room(-far * (1, 0, 1), far, np.full(3, tile), scale, float(reach))
 
 
 def random_furniture(
@@ -78,9 +69,9 @@ def random_furniture(
     in_front: float = 0.25,
     clearance_m: float = 0.4,
 ) -> Mesh | None:
-    """Up to `most` boxes on the floor, a share `in_front` of the people; None for no box.
+    """Up to `most` pieces on the floor, a share `in_front` of the people; None for none.
 
-    Boxes keep clear of the places (n, 3) of the people and of the camera at x = z = 0.
+    They keep clear of the places (n, 3) of the people and of the camera at x = z = 0.
     """
     depths, parts = -places_m[:, 2], []
     for _ in range(rng.integers(0, most + 1)):
@@ -97,10 +88,10 @@ def random_furniture(
         apart = np.hypot(*(places_m - spot)[:, [0, 2]].T).min()
         if apart < np.hypot(half[0], half[2]) + clearance_m or np.hypot(spot[0], spot[2]) < 1.1:
             continue
-        spot[1] = half[1]
-        parts.append(
-            box(half, spot, turn=yaw_matrix(rng.uniform(0, np.pi)),
-                room_tile=int(rng.integers(len(assets.room_tiles))),
-                tile_per_m=rng.uniform(0.8, 2), tint=rng.uniform(0.6, 1.1, 3))
-        )  # fmt: skip
+        rows = [
+            material(room_tile=int(rng.integers(len(assets.room_tiles))),
+                     tile_per_m=rng.uniform(0.8, 2), tint=rng.uniform(0.4, 1.1, 3))
+            for _ in range(2)
+        ]  # fmt: skip
+        parts.append(furniture(rng, 2 * half, spot, *rows))
     return join(parts) if parts else None

@@ -16,12 +16,13 @@ from xnect.synth.labels import R
 from xnect.synth.light import Light, random_light
 from xnect.synth.mesh import Mesh, yaw_matrix
 from xnect.synth.motion import random_pose, stand_on_floor
-from xnect.synth.room import Room, random_furniture, random_room
+from xnect.synth.room import Room, open_ground, random_furniture, random_room
+from xnect.synth.things import carried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What one picture shows.  Exactly one of `room` and `photo` is given."""
+    """What one picture shows: a closed room, a photo, or an open ground before a photo."""
 
     people: tuple[Person, ...]
     matrices: np.ndarray  # (P, 31, 3, 4) of the bones, rest -> world
@@ -30,6 +31,7 @@ class Scene:
     room: Room | None
     photo: np.ndarray | None  # (H, W, 3) uint8
     furniture: Mesh | None
+    carried: tuple[tuple[int, Mesh], ...] = ()  # who carries what: moves with the person's bones
 
     @property
     def points_m(self) -> np.ndarray:
@@ -61,24 +63,33 @@ class SceneOptions:
     close_share: float = 0.2  # of pictures in which people are so near that the border cuts them
     crowd_share: float = 0.3  # of pictures in which people may stand close together
     photo_occluder_share: float = 0.25  # of photos with boxes in front of the people
-    photo_uses: tuple[str, ...] = ("floor", "floor", "floor", "view", "wall")
+    photo_uses: tuple[str, ...] = ("floor", "floor", "view", "view", "wall")
+    photo_floor_share: float = 0.5  # of photos with a floor: people stand on that, unseen depth
+    carried_share: float = 0.2  # of people who carry something
+    behind_share: float = 0.25  # of people who stand behind or before another one
 
 
 def place_people(
     rng: np.random.Generator, view: View, count: int, *, distance_m: float, gap_m: float,
-    margin: float,
+    margin: float, behind_share: float = 0.0,
 ) -> np.ndarray:  # fmt: skip
     """Floor positions (count, 3) in view, at least `gap_m` apart where that is possible.
 
     `margin` is the share of the width kept free at either side; negative: people may be cut.
+    `behind_share` of the people are in the same column of the picture as another one.
     """
     camera, places = view.camera, np.zeros((count, 3))
     scale = camera.fx_px / (0.82 * camera.width_px)
     side = margin if count > 1 else max(margin, 0.0) + 0.15
     for i in range(count):
+        beside = rng.random() < behind_share
         for _ in range(30):
             depth = np.clip(distance_m * np.exp(rng.normal(0, 0.3)), 1.2 * scale, 9 * scale)
             column = rng.uniform(side, 1 - side) * camera.width_px
+            if beside and i:
+                other = places[rng.integers(i)]
+                column = camera.cx_px - other[0] / other[2] * camera.fx_px
+                column += rng.normal(0, 0.35) / depth * camera.fx_px
             places[i] = (column - camera.cx_px) / camera.fx_px * depth, 0, -depth
             if np.all(np.hypot(*(places[:i] - places[i])[:, [0, 2]].T) > gap_m):
                 break
@@ -122,9 +133,12 @@ def random_scene(
         rng.uniform(1.5, 2.8) if close else rng.uniform(2.2, 6.0) * (0.8 if count == 1 else 1)
     )
     view, distance = random_view(rng, options.width_px, options.height_px, distance_m=distance)
-    gap = 0.3 if rng.random() < options.crowd_share else 0.55
-    margin = -0.04 if close else 0.06
-    places = place_people(rng, view, count, distance_m=distance, gap_m=gap, margin=margin)
+    gap = 0.4 if rng.random() < options.crowd_share else 0.55
+    margin = -0.1 if close else 0.04
+    places = place_people(
+        rng, view, count, distance_m=distance, gap_m=gap, margin=margin,
+        behind_share=options.behind_share,
+    )  # fmt: skip
     matrices = np.zeros((count, 31, 3, 4))
     for i, (person, place) in enumerate(zip(people, places, strict=True)):
         lift = 0.0 if rng.random() < 0.95 else rng.uniform(0, 0.4)
@@ -134,7 +148,13 @@ def random_scene(
     room, photo, furniture = _surroundings(
         assets, rng, around, view, photo_of or assets.photo, options
     )
-    return Scene(people, matrices, view, random_light(rng, photo), room, photo, furniture)
+    things = tuple(
+        (i, carried(assets, rng, person))
+        for i, person in enumerate(people)
+        if rng.random() < options.carried_share
+    )
+    light = random_light(rng, photo)
+    return Scene(people, matrices, view, light, room, photo, furniture, things)
 
 
 def _surroundings(
@@ -158,7 +178,9 @@ def _surroundings(
         furniture = random_furniture(
             assets, rng, places_m, low_m=np.zeros(3), high_m=np.zeros(3), most=3, in_front=1.0
         )
-    return None, photo, furniture
+    bare = use == "floor" and rng.random() < options.photo_floor_share
+    ground = None if bare else open_ground(assets, rng, places_m)
+    return ground, photo, furniture
 
 
 def contact_shadows(points_m: np.ndarray, *, radius_m: float = 0.13) -> np.ndarray:

@@ -8,14 +8,17 @@ import cv2
 import numpy as np
 
 from xnect.skeleton import LIMBS
-from xnect.synth.labels import OUTSIDE, SEEN, Labels
+from xnect.synth.labels import OUTSIDE, SEEN, SELF, Labels
 
 COLOURS = ((255, 60, 60), (60, 220, 60), (40, 140, 255), (255, 220, 0), (200, 80, 255),
            (0, 220, 220))  # fmt: skip
 
 
 def draw_labels(image: np.ndarray, labels: Labels) -> np.ndarray:
-    """A copy of (H, W, 3) RGB with the 18 joints: thick and bright where both ends are seen."""
+    """A copy of (H, W, 3) RGB with the 18 joints: thick and bright where both ends are seen.
+
+    Joints are white where they are seen, black behind their own body, red behind something else.
+    """
     out = image.copy()
     pixels = np.rint(np.clip(labels.joints2d_px, -4000, 4000)).astype(int).tolist()
     for i, (points, seen) in enumerate(zip(pixels, labels.visibility, strict=True)):
@@ -25,9 +28,10 @@ def draw_labels(image: np.ndarray, labels: Labels) -> np.ndarray:
             both = min(seen[a], seen[b]) == SEEN
             cv2.line(out, points[a], points[b], colour if both else dark, 2 if both else 1,
                      cv2.LINE_AA)  # fmt: skip
-        for point, state in zip(points, seen, strict=True):
+        for point, state, by in zip(points, seen, labels.hidden_by[i], strict=True):
             if state != OUTSIDE:
-                dot = (255, 255, 255) if state == SEEN else (0, 0, 0)
+                own = (0, 0, 0) if by == SELF else (255, 0, 0)
+                dot = (255, 255, 255) if state == SEEN else own
                 cv2.circle(out, point, 2, dot, -1, cv2.LINE_AA)
     return out
 
