@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xnect.network import MULTIPLE, STRIDE
-from xnect.prepare import image_from_cell, letterbox, network_hw, normalise, resize
+from xnect.prepare import (
+    Normalisation,
+    image_from_cell,
+    letterbox,
+    network_hw,
+    normalise,
+    resize,
+)
 
 sides = st.integers(1, 4000)
 
@@ -51,3 +58,12 @@ def test_normalise_is_the_stated_formula():
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     expected = ((image / 255 - 0.45) / 0.25).transpose(2, 0, 1)
     np.testing.assert_allclose(normalise(image), expected, atol=1e-5)
+
+
+def test_each_colour_has_its_own_mean_and_deviation():
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    expected = (image / 255 - normalisation.mean) / normalisation.std
+    np.testing.assert_allclose(
+        normalise(image, normalisation), expected.transpose(2, 0, 1), atol=1e-5
+    )

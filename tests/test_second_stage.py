@@ -1,7 +1,8 @@
 """Skeletons, simulated evidence and the training of the lifter."""
 
-from dataclasses import replace
-from itertools import pairwise
+import signal
+from dataclasses import asdict, replace
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,13 @@ from xnect.synth.skeletons import (
     load_motion,
     pose,
 )
-from xnect.train.second_stage import lifter_loss, main
+from xnect.train.second_stage import (
+    EvidenceStream,
+    LifterOptions,
+    lifter_loss,
+    lifter_losses,
+    main,
+)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PACK = SHARED / "data" / "synth"
@@ -220,25 +227,46 @@ def test_training_steps_lower_the_loss():
     assert all(0 < row["pa_mpjpe"] <= row["mpjpe"] for row in report.values())
 
 
+SMALL = LifterOptions(width=32, blocks=1, pool=60, renewed=20, renew_every=2, people=50)
+
+
 @needs_pack
-def test_the_command_trains_and_writes_weights_that_load(tmp_path):
-    out = tmp_path / "l.safetensors"
-    flags = [
-        "--steps",
-        "3",
-        "--pool",
-        "200",
-        "--renewed",
-        "50",
-        "--renew-every",
-        "2",
-        "--batch",
-        "32",
-    ]
-    code = main(["--data", str(PACK), "-o", str(out), "--width", "32", "--blocks", "1", *flags,
-                 "--people", "100"])  # fmt: skip
-    assert code == 0
-    assert load_lifter(out).width == 32
+def test_the_command_trains_and_goes_on_exactly(tmp_path, monkeypatch, capsys):
+    def command(out, *more):
+        small = [word for field, value in asdict(SMALL).items()
+                 for word in (f"--{field.replace('_', '-')}", str(value))]  # fmt: skip
+        flags = ["--steps", "5", "--batch", "32", "--device", "cpu", *small, *more]
+        return main(["--data", str(PACK), "-o", str(tmp_path / out), *flags])
+
+    assert command("whole.safetensors") == 0
+    assert load_lifter(tmp_path / "whole.safetensors").width == 32
+    calls = []
+
+    def stopping(lifter, seen):
+        calls.append(seen)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return lifter_losses(lifter, seen)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("xnect.train.second_stage.lifter_losses", stopping)
+        assert command("half.safetensors") == 0
+    assert len(calls) == 3
+    assert command("half.safetensors") == 0
+    a, b = (load_lifter(tmp_path / f"{n}.safetensors").state_dict() for n in ("whole", "half"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert command("half.safetensors", "--batch", "64") == 2
+    assert "batch 32 -> 64" in capsys.readouterr().err
+
+
+@needs_pack
+def test_evidence_depends_on_its_number_alone(pack):
+    stream = EvidenceStream(*pack, SMALL, batch=4, seed=3)
+    whole = list(islice(stream, 6))
+    for number in (1, 2, 5):
+        again = next(stream.from_batch(number))
+        assert all(torch.equal(a, b) for a, b in zip(again, whole[number], strict=True))
+    assert not torch.equal(whole[0].rays, whole[1].rays)
 
 
 @needs_pack

@@ -14,6 +14,7 @@ from xnect.fit import FitOptions
 from xnect.lift import load_lifter
 from xnect.network import PRESETS, Network, build_network
 from xnect.pipeline import Pipeline
+from xnect.prepare import Normalisation
 from xnect.proportions import ProportionOptions
 from xnect.refiner import REFINER_NAME, Refiner
 from xnect.track import TrackOptions
@@ -194,7 +195,7 @@ def load_pipeline(
     else:
         path = Path(weights)
     network = load_network(path, preset)
-    made_for = _metadata(path)["preset"]  # `load_network` has checked it
+    metadata = _metadata(path)  # `load_network` has checked it
     track, fit = (TrackOptions(), FitOptions()) if live else unfiltered()
     if height_m is not None:
         fit = replace(fit, height_m=height_m)
@@ -202,12 +203,13 @@ def load_pipeline(
     return Pipeline(
         network,
         load_lifter(WEIGHTS / "lifter.safetensors"),
-        input_hw=PRESETS[made_for].input_hw,
+        input_hw=PRESETS[metadata["preset"]].input_hw,
         camera=camera,
         device=pick_device(device),
         track=track,
         fit=fit,
         proportions=proportions,
         flip_test=flip_test,
+        normalisation=Normalisation.of(metadata),
         refiner=load_refiner(WEIGHTS / "refiner.safetensors") if refine else None,
     )

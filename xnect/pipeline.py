@@ -33,7 +33,7 @@ from xnect.image import as_rgb8
 from xnect.lift import lift
 from xnect.mirror import flip_tested
 from xnect.network import Network, channels_last
-from xnect.prepare import image_from_cell, network_hw, normalise, resize
+from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
 from xnect.proportions import Builds, ProportionOptions
 from xnect.refine import RefineOptions, refine
 from xnect.times import Times
@@ -78,6 +78,7 @@ class Pipeline:
             for twice the network's time.
         refiner: Looks at each person again; None trusts Stage I.
         refine: Its thresholds.
+        normalisation: Of the network's input, as its weights were trained.
     """
 
     def __init__(
@@ -95,11 +96,13 @@ class Pipeline:
         flip_test: bool = False,
         refiner: nn.Module | None = None,
         refine: RefineOptions = RefineOptions(),
+        normalisation: Normalisation = Normalisation(),
     ) -> None:
         self.device = torch.device(device)
         self.network = channels_last(folded(network).to(self.device))
         self.lifter = lifter.eval()  # tiny: stays on the host
         self.input_hw, self.camera = input_hw, camera
+        self.normalisation = normalisation
         self.associate_options, self.track_options, self.fit_options = associate, track, fit
         self.proportion_options, self.flip_test = proportions, flip_test
         self.refiner = None
@@ -188,7 +191,7 @@ class Pipeline:
         with watch("prepare"):
             hw = picture.shape[:2]
             size = network_hw(hw, self.input_hw)
-            tensor = torch.from_numpy(normalise(resize(picture, size)))[None]
+            tensor = torch.from_numpy(normalise(resize(picture, size), self.normalisation))[None]
         with watch("network"):
             heatmaps, affinities, codes, offsets = self._maps(tensor)
         affine = image_from_cell(hw, size)

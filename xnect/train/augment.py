@@ -185,7 +185,7 @@ def augment(
 ) -> Sample:
     """One training crop; `extra` is a render whose people are pasted in front."""
     crop = warp_sample(sample, random_warp(rng, sample, options), options)
-    if extra is not None and len(extra.boxes_xyxy):
+    if extra is not None and extra.owner is not None and len(extra.boxes_xyxy):
         crop = paste(crop, warp_sample(extra, random_warp(rng, extra, options), options))
     if rng.random() < options.cutout_share:
         crop = cutout(rng, crop)

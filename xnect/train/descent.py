@@ -15,9 +15,6 @@ from xnect.train.options import TrainOptions
 LossesOf = Callable[[nn.Module, Any], dict[str, Tensor]]
 """The network, as it is called, and a batch on its device -> losses, which are added."""
 
-MAX_GRADIENT = 5.0
-"""Norm to which gradients are cut."""
-
 
 def parameter_groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
     """Weight decay on convolutions only: not on biases and batch norm."""
@@ -41,8 +38,12 @@ def optimizer_step(
     optimizer: torch.optim.Optimizer,
     batches: Sequence[Any],
     losses_of: LossesOf,
+    *,
+    max_gradient: float = 5.0,
 ) -> dict[str, float]:
     """One step on the mean gradient of several batches; returns their mean losses.
+
+    The gradient's norm is cut to `max_gradient`.
 
     Raises:
         NotFinite: a loss or a gradient is not; the weights are as they were.
@@ -57,7 +58,7 @@ def optimizer_step(
             row = torch.stack(list(losses.values()))
             (row.sum() / len(batches)).backward()
         rows.append(row.detach())
-    norm = nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), max_gradient)
     *means, size = torch.cat([torch.stack(rows).mean(0), norm[None]]).tolist()  # one wait for a GPU
     named = dict(zip(losses, means, strict=True))
     if not all(map(math.isfinite, (*means, size))):

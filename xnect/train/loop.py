@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Of weights trained on ImageNet, by timm and most others (spec 2.6)."""
 
+MOTION_CAPTURE = ("muco", "mpi3dhp", "h36m")
+"""Sets for research that are used where their shards are."""
+
 Validate = Callable[[nn.Module], dict[str, float]]
 """The averaged network -> figures; the first is the one that counts, and more of it is better."""
 
@@ -60,7 +63,8 @@ LICENCES = {
 def mixture_sources(packed: Path, lane: str) -> list[Source]:
     """The data sets of a lane with their shares.
 
-    `open` has renders and COCO train2017 only; `research` also LSP-Extended.
+    `open` has renders and COCO train2017 only; `research` also LSP-Extended, and the sets with
+    motion capture that were packed.
     """
     rendered = tuple(sorted(packed.glob("renders-*.npz")))
     extra = tuple(sorted(packed.glob("coco-extra*.npz")))
@@ -74,6 +78,10 @@ def mixture_sources(packed: Path, lane: str) -> list[Source]:
     ]
     if lane == "research":
         sources.append(Source("lspet", (packed / "lspet.npz",), 0.42, True, min_size=0.45))
+        for name in MOTION_CAPTURE:
+            shards = tuple(sorted(packed.glob(f"{name}-*.npz")))
+            if shards:
+                sources.append(Source(name, shards, 0.15, True))
     return sources
 
 
@@ -178,7 +186,7 @@ def train(
     keeper = Keeper(state, options, out, metadata, validate) if first else None
     stream = _from_batch(batches, state.step * options.accumulate)
     last = time.monotonic()
-    with _stop_signals() as stopped:
+    with keeper or nullcontext(), _stop_signals() as stopped:
         while True:
             reason = _agreed(_reason_to_end(state, options, stopped), device)
             if reason:
@@ -188,7 +196,9 @@ def train(
                 parameters["lr"] = rate_at(progress, state.step, options)
             group = [_moved(b, device) for b in itertools.islice(stream, options.accumulate)]
             try:
-                losses = optimizer_step(model, state.optimizer, group, losses_of)
+                losses = optimizer_step(
+                    model, state.optimizer, group, losses_of, max_gradient=options.max_gradient
+                )
             except NotFinite as error:
                 raise TrainingFailed(_what_is_kept(state.step, error, out)) from error
             now = time.monotonic()
@@ -199,8 +209,8 @@ def train(
                 keeper.after_step(progress, losses)
                 now = time.monotonic()  # validations do not count
             last = now
-    if keeper is not None:
-        keeper.finish(interrupted=bool(stopped))
+        if keeper is not None:
+            keeper.finish(interrupted=bool(stopped))
     return f"{reason}; {state.step} steps, {state.images} images"
 
 
@@ -261,8 +271,13 @@ class Keeper:
         """
         if not interrupted and self.validated_step != self.state.step:
             self.look()
-        self.progress.close()
         self.state.save(self.out, self.metadata)
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.close()
 
     def _tried(self, write: Callable[[], None]) -> None:
         """Write; a disk that is full now may have room the next time."""
@@ -275,7 +290,7 @@ class Keeper:
 def _state(network: nn.Module, options: TrainOptions, metadata: dict[str, str]) -> Training:
     channels_last(network.train())
     groups = parameter_groups(network, options.weight_decay)
-    optimizer = torch.optim.AdamW(groups, options.learning_rate)
+    optimizer = torch.optim.AdamW(groups, options.learning_rate, betas=(0.9, options.beta2))
     world = dist.get_world_size() if dist.is_initialized() else 1
     run = {**asdict(options), "processes": world}
     run |= {name: value for name, value in metadata.items() if name != "options"}

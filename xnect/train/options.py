@@ -13,13 +13,15 @@ class TrainOptions:
     preset: str = "s"
     backbone: str = ""  # any other than the preset's, at full width
     hours: float = 1.0  # wall clock for the whole schedule, over all resumed parts
-    steps: int = 0  # a schedule of so many steps instead, which gives the same weights anywhere
+    steps: int = 0  # a schedule of so many steps instead, which gives the same weights every time
     batch: int = 16  # small: from scratch, the number of steps counts most
     accumulate: int = 1  # batches whose gradients make one step
     crop_px: int = 192
     learning_rate: float = 2e-3
     final_rate_share: float = 0.02
     weight_decay: float = 1e-2
+    beta2: float = 0.999  # of AdamW
+    max_gradient: float = 5.0  # norm to which gradients are cut
     warm_up_steps: int = 200
     ema_decay: float = 0.999
     hard_joints: int = (
@@ -43,9 +45,9 @@ FREE_OPTIONS = frozenset(
 """What may be another when a training is resumed: neither data nor what is learnt from them."""
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser, defaults: TrainOptions = TrainOptions()) -> None:
     """A flag for each of `TrainOptions`."""
-    for name, value in asdict(TrainOptions()).items():
+    for name, value in asdict(defaults).items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)

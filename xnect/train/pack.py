@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import replace
+import itertools
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from xnect.errors import BadInput, CannotOpenSource, XnectError
 from xnect.train.datasets.coco import coco
+from xnect.train.datasets.files import read_picture
+from xnect.train.datasets.h36m import h36m
 from xnect.train.datasets.lspet import lspet
+from xnect.train.datasets.mpi3dhp import mpi3dhp
+from xnect.train.datasets.muco import muco
 from xnect.train.datasets.renders import renders
 from xnect.train.samples import Sample, write_shard
+
+log = logging.getLogger(__name__)
 
 BACKGROUND_PX = 640
 """Longer side to which photos without people are reduced."""
@@ -29,12 +39,15 @@ def negatives(shared: Path) -> Iterator[Sample]:
         if not len(sample.ignore_xyxy):
             yield replace(sample, outside_weight=1.0 if sample.outside_weight == 1.0 else 0.5)
     for path in sorted((shared / "synth" / "backgrounds").glob("*.jpg")):
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        assert bgr is not None
-        share = BACKGROUND_PX / max(bgr.shape[:2])
-        bgr = cv2.resize(bgr, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        try:
+            image = read_picture(path)
+        except CannotOpenSource as error:
+            log.warning("left out: %s", error)
+            continue
+        share = BACKGROUND_PX / max(image.shape[:2])
+        image = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
         yield Sample(
-            image=bgr[..., ::-1],
+            image=image,
             joints_px=np.zeros((0, 18, 2)),
             state=np.zeros((0, 18), np.int8),
             boxes_xyxy=np.zeros((0, 4)),
@@ -46,45 +59,113 @@ def negatives(shared: Path) -> Iterator[Sample]:
         )
 
 
-def pack(shared: Path, rendered: Path, out: Path, more_coco: Path | None = None) -> dict[str, int]:
-    """Write `coco.npz`, `negatives.npz`, `lspet.npz` and `renders-*.npz`; returns their counts.
+@dataclass(frozen=True)
+class OtherSets:
+    """Where public sets lie that are not among the data packs; None is not there."""
+
+    muco: Path | None = None  # folder with MuCo-3DHP.json and the pictures
+    mpi3dhp: Path | None = None  # folder with S1 ... S8
+    h36m: Path | None = None  # folder of pictures, with the JSON files in `annotations`
+
+
+def pack(
+    shared: Path,
+    rendered: Path,
+    out: Path,
+    more_coco: Path | None = None,
+    others: OtherSets = OtherSets(),
+) -> dict[str, int]:
+    """Write a shard for each data set that is there; returns the counts of pictures.
+
+    A set that is missing or damaged is left out with a warning; its older shard stays.
 
     Args:
         shared: The folder `shared/data` with `coco`, `lspet`, `teacher3d` and `synth`.
         rendered: Folder of the generator's shards.
-        out: Where to write.
+        out: Where to write `coco.npz`, `negatives.npz`, `lspet.npz`, `renders-*.npz` and, of other
+            sets, `muco-*.npz`, `mpi3dhp-*.npz`, `h36m-*.npz`.
         more_coco: Folder with more COCO train2017 pictures and their `labels.json`.
+        others: Public sets with motion capture.
+
+    Raises:
+        BadInput: There is not one usable set.
+        CannotWrite: The disk is full.
     """
     out.mkdir(parents=True, exist_ok=True)
-    pictures = shared / "coco"
-    counts = {
-        "coco": write_shard(out / "coco.npz", coco(pictures / "train.json", pictures / "train")),
-        "negatives": write_shard(out / "negatives.npz", negatives(shared)),
-        "lspet": write_shard(
-            out / "lspet.npz",
-            lspet(shared / "lspet", "train", shared / "teacher3d" / "lspet_train.npz"),
-        ),
+    coco_root, lspet_root = shared / "coco", shared / "lspet"
+    teacher = shared / "teacher3d" / "lspet_train.npz"
+    sets: dict[str, Callable[[], Iterator[Sample]]] = {
+        "coco": lambda: coco(coco_root / "train.json", coco_root / "train"),
+        "negatives": lambda: negatives(shared),
+        "lspet": lambda: lspet(lspet_root, "train", teacher if teacher.exists() else None),
     }
     if more_coco is not None:
-        extra = coco(more_coco / "labels.json", more_coco)
-        counts["coco-extra"] = write_shard(out / "coco-extra.npz", extra)
+        sets["coco-extra"] = lambda: coco(more_coco / "labels.json", more_coco)
+    counts: dict[str, int] = {}
+    for name, samples in sets.items():
+        _packed(counts, name, out / f"{name}.npz", samples())
     for path in sorted(rendered.glob("*.npz")):
-        counts[path.stem] = write_shard(out / f"renders-{path.stem}.npz", renders(path), quality=92)
+        _packed(counts, path.stem, out / f"renders-{path.stem}.npz", renders(path), quality=92)
+    for name, samples in _with_motion_capture(others).items():
+        for number, part in enumerate(_parts(samples)):
+            _packed(counts, f"{name}-{number:03d}", out / f"{name}-{number:03d}.npz", part)
+    if not counts:
+        raise BadInput(f"neither {shared} nor {rendered} holds a data set that can be read")
     return counts
 
 
-def main() -> None:
-    """Command line of `pack`."""
+def _with_motion_capture(others: OtherSets) -> dict[str, Iterator[Sample]]:
+    sets: dict[str, Iterator[Sample]] = {}
+    if others.muco is not None:
+        sets["muco"] = muco(others.muco / "MuCo-3DHP.json", others.muco)
+    if others.mpi3dhp is not None:
+        sets["mpi3dhp"] = mpi3dhp(others.mpi3dhp)
+    if others.h36m is not None:
+        sets["h36m"] = h36m(others.h36m / "annotations", others.h36m)
+    return sets
+
+
+PART = 5000
+"""Pictures in one shard of a large set: they are held in memory while it is written."""
+
+
+def _parts(samples: Iterator[Sample]) -> Iterator[Iterator[Sample]]:
+    """Cut into parts of at most `PART`; each must be used up before the next."""
+    for head in samples:
+        yield itertools.chain([head], itertools.islice(samples, PART - 1))
+
+
+def _packed(
+    counts: dict[str, int], name: str, path: Path, samples: Iterator[Sample], *, quality: int = 95
+) -> None:
+    try:
+        counts[name] = write_shard(path, samples, quality=quality)
+    except (BadInput, CannotOpenSource) as error:
+        log.warning("left out %s: %s", name, error)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of `pack`; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
     parser.add_argument("--renders", type=Path, required=True, help="shards of xnect.synth images")
     parser.add_argument("--more-coco", type=Path, help="more train2017 pictures and labels.json")
+    parser.add_argument("--muco", type=Path, help="folder with MuCo-3DHP.json and its pictures")
+    parser.add_argument("--mpi3dhp", type=Path, help="folder with S1 ... S8 of MPI-INF-3DHP")
+    parser.add_argument("--h36m", type=Path, help="pictures of Human3.6M, JSON in annotations/")
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    counts = pack(options.shared, options.renders, options.out, options.more_coco)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    others = OtherSets(options.muco, options.mpi3dhp, options.h36m)
+    try:
+        counts = pack(options.shared, options.renders, options.out, options.more_coco, others)
+    except XnectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     for name, count in counts.items():
         print(f"{name}: {count} pictures")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

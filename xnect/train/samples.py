@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,25 +105,35 @@ def _small(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
+def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz`, which must have these.
+
+    Raises:
+        BadInput: the file is missing or damaged, or lacks a field; it is named.
+    """
+    field = "its index"
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            for field in file.files:
+                arrays[field] = file[field]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = "there is no such file" if not path.exists() else f"field {field}: {error}"
+        raise BadInput(f"cannot read the shard {path}: {reason}") from error
+    missing = sorted({name for name in needed if name not in arrays})
+    if missing:
+        raise BadInput(f"the shard {path} has no field {', '.join(missing)}; make it again")
+    return arrays
+
+
 def read_shard(path: Path) -> dict[str, np.ndarray]:
     """The fields of one shard, with `<counts>_start` beside each field of counts.
 
     Raises:
         BadInput: the file is missing or damaged; the field is named.
     """
-    field = "its index"
-    shard: dict[str, np.ndarray] = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for field in file.files:
-                shard[field] = file[field]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        reason = "there is no such file" if not path.exists() else f"field {field}: {error}"
-        raise BadInput(f"cannot read the shard {path}: {reason}") from error
-    needed = [*_COUNTS, *_COUNTS.values(), "outside_weight"]
-    missing = sorted({name for name in needed if name not in shard and name not in _LATER})
-    if missing:
-        raise BadInput(f"the shard {path} has no field {', '.join(missing)}; pack it again")
+    needed = {*_COUNTS, *_COUNTS.values(), "outside_weight"} - {*_LATER}
+    shard = read_arrays(path, sorted(needed))
     pictures = len(shard["people"])
     for name, counts in _COUNTS.items():
         if name not in shard or counts not in shard:
@@ -188,7 +199,8 @@ class Shards:
             if name not in shard:
                 return np.zeros(0, np.uint8)
             start = shard[f"{_COUNTS[name]}_start"]
-            return shard[name][start[i] : start[i + 1]]
+            values: np.ndarray = shard[name][start[i] : start[i + 1]]
+            return values
 
         def unpacked(name: str, flag: int) -> np.ndarray | None:
             data = part(name)

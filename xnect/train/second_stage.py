@@ -3,31 +3,39 @@
     python -m xnect.train.second_stage --data ../shared/data/synth -o lifter.safetensors
 
 Nothing is rendered: motion capture on random bodies gives poses, `xnect.synth.evidence` gives what
-a detector would report of them.  Every batch has new cameras and new mistakes.
+a detector would report of them.  Every batch has new cameras and new mistakes.  The loop is that of
+Stage I: checkpoint, log and averages lie in `lifter.run` beside the weights, and the same command
+goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import logging
-import math
 import subprocess
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 
+from xnect.errors import XnectError
 from xnect.eval.lifter import evaluate_lifter
 from xnect.heads.lift import Lifted, Lifter
 from xnect.lift import N_FEATURES, encode, load_lifter, save_lifter
 from xnect.skeleton import BONE_PARENTS, JOINTS3D, ROOT
 from xnect.synth.evidence import Evidence, EvidenceOptions, simulate
 from xnect.synth.skeletons import Bodies, Motion, Skeletons, draw, load_bodies, load_motion
+from xnect.train.checkpoint import load_checkpoint
+from xnect.train.loop import join_processes, train
+from xnect.train.options import TrainOptions, add_flags
 
 log = logging.getLogger(__name__)
 
@@ -40,89 +48,77 @@ NOTES = {
     "output": "root-relative metres, body of reference size, camera axes",
 }
 
+RECIPE = TrainOptions(
+    preset="lifter", hours=0.5, steps=20_000, batch=256, learning_rate=1.5e-3,
+    final_rate_share=0.01, weight_decay=1e-4, warm_up_steps=300, max_gradient=1.0, beta2=0.99,
+    seed=0, validate_steps=2000,
+)  # fmt: skip
+"""Of the bundled lifter."""
+
 
 @dataclass(frozen=True)
-class SecondStageOptions:
-    """How the lifter is trained; the flags of the command line are made from it."""
+class LifterOptions:
+    """The network, and the poses that it learns from."""
 
-    steps: int = 20_000
-    minutes: float = 30.0  # the run ends, and the rate reaches its end, when either is spent
-    batch: int = 256
-    pool: int = 150_000  # poses in memory, drawn again and again under new cameras
-    renewed: int = 10_000  # of them replaced by new ones ...
-    renew_every: int = 200  # ... every so many steps
-    rate: float = 1.5e-3  # peak of AdamW's rate, after a warm-up, then cosine to 1 %
-    decay: float = 1e-4
-    ema: float = 0.999
     width: int = 256
     blocks: int = 2
-    seed: int = 0
-    report_every: int = 2000
-    people: int = 8192  # of held-out clips, for the report
+    pool: int = 150_000  # poses in memory, drawn again and again under new cameras
+    renewed: int = 10_000  # of them replaced by new ones ...
+    renew_every: int = 200  # ... every so many batches
+    people: int = 8192  # of held-out clips, for validation
 
 
-def train(
-    bodies: Bodies,
-    motion: Motion,
-    validation: Skeletons,
-    options: SecondStageOptions,
-    *,
-    start: Lifter | None = None,
-    keep: Callable[[Lifter], object] = lambda lifter: None,
-) -> Lifter:
-    """A trained lifter (the moving average), in evaluation mode; logs errors on the way.
+@dataclass(frozen=True, eq=False)
+class EvidenceStream:
+    """Endless batches of evidence; each depends on the seed and its number alone.
 
-    Args:
-        bodies: shapes to train on.
-        motion: poses to train on.
-        validation: people for the reports.
-        options: how long, how fast.
-        start: weights to go on from, else random ones.
-        keep: is given the lifter at every report, to save it.
+    The pool is a ring of blocks of poses.  After every `renew_every` batches the oldest block gives
+    way to a new one, so that what the pool holds at any batch is known without those before it.
     """
-    torch.manual_seed(options.seed)
-    rng = np.random.default_rng(options.seed)
-    lifter = Lifter(N_FEATURES, root=ROOT, width=options.width, blocks=options.blocks)
-    lifter = copy.deepcopy(start).train() if start else lifter
-    average = copy.deepcopy(lifter).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(
-        lifter.parameters(),
-        lr=options.rate,
-        weight_decay=options.decay,
-        betas=(0.9, 0.99),
-        fused=True,
-    )
-    joints, shown = _tensors(draw(rng, bodies, motion, options.pool))
-    losses: list[float] = []
-    begin, step, spent = time.monotonic(), 0, 0.0
-    while spent < 1:
-        if step and step % options.renew_every == 0:
-            chosen = torch.from_numpy(rng.permutation(options.pool)[: options.renewed])
-            joints[chosen], shown[chosen] = _tensors(draw(rng, bodies, motion, len(chosen)))
-        for group in optimiser.param_groups:
-            group["lr"] = options.rate * _schedule(step, spent)
-        chosen = torch.from_numpy(rng.integers(options.pool, size=options.batch))
-        seen = simulate(joints[chosen], shown[chosen], EvidenceOptions(), int(rng.integers(2**40)))
-        loss = lifter_loss(lifter, seen)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(lifter.parameters(), 1.0)
-        optimiser.step()
-        _follow(average, lifter, min(options.ema, (1 + step) / (10 + step)))
-        losses.append(loss.item())
-        step += 1
-        spent = max(step / options.steps, (time.monotonic() - begin) / 60 / options.minutes)
-        if step % options.report_every == 0:
-            log.info("step %d loss %.4f", step, np.mean(losses[-options.report_every :]))
-            _log_report(evaluate_lifter(average, validation))
-            keep(average)
-    return average
+
+    bodies: Bodies
+    motion: Motion
+    options: LifterOptions
+    batch: int
+    seed: int
+
+    def __iter__(self) -> Iterator[Evidence]:
+        """From the first batch."""
+        return self.from_batch(0)
+
+    def from_batch(self, number: int) -> Iterator[Evidence]:
+        """From any batch on: what comes is what would have come."""
+        o = self.options
+        blocks = max(1, round(o.pool / max(1, o.renewed)))
+        block = lru_cache(maxsize=blocks)(self._block)
+        while True:
+            newest = number // o.renew_every
+            pool = [block(n) for n in range(newest, newest + blocks)]
+            joints, shown = (torch.cat(parts) for parts in zip(*pool, strict=True))
+            for n in range(number, (newest + 1) * o.renew_every):
+                rng = np.random.default_rng([self.seed, 0, n])
+                chosen = torch.from_numpy(rng.integers(len(joints), size=self.batch))
+                seed = int(rng.integers(2**40))
+                yield simulate(joints[chosen], shown[chosen], EvidenceOptions(), seed)
+            number = (newest + 1) * o.renew_every
+
+    def _block(self, number: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, 1, number])
+        count = min(self.options.renewed, self.options.pool)
+        return _tensors(draw(rng, self.bodies, self.motion, count))
 
 
-def lifter_loss(lifter: Lifter, seen: Evidence) -> Tensor:
+def lifter_losses(lifter: nn.Module, seen: Evidence) -> dict[str, Tensor]:
+    """What `train` needs of Stage II: network and batch -> losses."""
+    return {"lifter": lifter_loss(lifter, seen)}
+
+
+def lifter_loss(lifter: nn.Module, seen: Evidence) -> Tensor:
     """Mean over usable people: pose, its flat form and size, bones, and the expected error."""
     encoded = encode(seen.rays, seen.score, seen.codes, seen.known)
-    with torch.autocast("cpu", torch.bfloat16):  # twice as fast; the noise is far below the task's
+    with torch.autocast(
+        seen.rays.device.type, torch.bfloat16
+    ):  # twice as fast; the noise is far below the task's
         half = lifter(encoded.features)
     out = Lifted(*(x.float() for x in half))
     joints = seen.joints_m @ encoded.camera_from_view  # truth in the axes of the view
@@ -142,20 +138,12 @@ def lifter_loss(lifter: Lifter, seen: Evidence) -> Tensor:
     return (person * usable).sum() / usable.sum().clamp_min(1)
 
 
-def _schedule(step: int, spent: float) -> float:
-    warm = min(1.0, (step + 1) / 300)
-    return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * spent)) / 2)
-
-
-def _log_report(report: dict[str, dict[str, float]]) -> None:
-    for name, row in report.items():
-        log.info("  %-24s mpjpe %.1f  pa_mpjpe %.1f mm", name, row["mpjpe"], row["pa_mpjpe"])
-
-
-@torch.no_grad()
-def _follow(average: Lifter, lifter: Lifter, keep: float) -> None:
-    """`average` <- keep * average + (1 - keep) * lifter."""
-    torch._foreach_lerp_(list(average.parameters()), list(lifter.parameters()), 1 - keep)
+def validation_figures(lifter: Lifter, people: Skeletons) -> dict[str, float]:
+    """Mean error with its sign turned (more is better), and every error of the report, mm."""
+    report = evaluate_lifter(lifter.eval(), people)
+    lifter.train()
+    errors = {f"{name} mpjpe_mm": row["mpjpe"] for name, row in report.items()}
+    return {"minus_mpjpe_mm": -float(np.mean(list(errors.values()))), **errors}
 
 
 def _tensors(people: Skeletons) -> tuple[Tensor, Tensor]:
@@ -175,32 +163,71 @@ def _commit() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, report on clips that were held out, and write the weights."""
+    """Train, report on clips that were held out, and write the weights; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of body.npz, motion.npz")
     parser.add_argument("-o", "--out", type=Path, required=True, help="weights to write")
     parser.add_argument("--start", type=Path, help="weights to go on from")
-    for field in fields(SecondStageOptions):
+    add_flags(parser, RECIPE)
+    for field in fields(LifterOptions):
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, type=type(field.default), default=field.default)
-    chosen = vars(parser.parse_args(arguments))
-    options = SecondStageOptions(**{f.name: chosen[f.name] for f in fields(SecondStageOptions)})
+    flags = vars(parser.parse_args(arguments))
+    options = replace(RECIPE, **{f.name: flags[f.name] for f in fields(TrainOptions)})
+    poses = LifterOptions(**{f.name: flags[f.name] for f in fields(LifterOptions)})
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    bodies = load_bodies(chosen["data"])
-    held_out = load_motion(chosen["data"], held_out=True)
-    validation = draw(np.random.default_rng(1), bodies, held_out, options.people, mix=False)
-    start = load_lifter(chosen["start"]) if chosen["start"] else None
-    notes = {**NOTES, "options": repr(options), "started_from": str(chosen["start"])}
-    notes["commit"] = _commit()
-    lifter = train(
-        bodies, load_motion(chosen["data"]), validation, options,
-        start=start, keep=lambda lifter: save_lifter(chosen["out"], lifter, notes),
-    )  # fmt: skip
-    report = evaluate_lifter(lifter, validation)
-    _log_report(report)
-    save_lifter(chosen["out"], lifter, {**notes, "validation_mm": repr(report)})
-    log.info("wrote %s", chosen["out"])
+    try:
+        rank = join_processes(options.device)
+        log.info(_train_lifter(options, poses, flags["data"], flags["out"], flags["start"], rank))
+    except XnectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
     return 0
+
+
+def _train_lifter(
+    options: TrainOptions,
+    poses: LifterOptions,
+    data: Path,
+    out: Path,
+    start: Path | None,
+    rank: int,
+) -> str:
+    """Everything behind the command; returns why it ended."""
+    torch.manual_seed(options.seed)
+    bodies = load_bodies(data)
+    held_out = load_motion(data, held_out=True)
+    validation = draw(np.random.default_rng(1), bodies, held_out, poses.people, mix=False)
+    lifter = Lifter(N_FEATURES, root=ROOT, width=poses.width, blocks=poses.blocks)
+    if start is not None:
+        lifter = load_lifter(start).train()
+    notes = {**NOTES, "poses": json.dumps(asdict(poses)), "started_from": str(start)}
+    stream = EvidenceStream(
+        bodies, load_motion(data), poses, options.batch, options.seed + 1000 * rank
+    )
+    run = out.with_suffix(".run")
+    reason = train(
+        lifter,
+        stream,
+        options,
+        out=run,
+        losses_of=lifter_losses,
+        validate=lambda network: validation_figures(network, validation),
+        metadata=notes,
+    )
+    if rank:
+        return reason
+    average = copy.deepcopy(lifter).cpu().eval()
+    average.load_state_dict(load_checkpoint(run / "checkpoint.pt")["ema"])
+    report = evaluate_lifter(average, validation)
+    for name, row in report.items():
+        log.info("  %-24s mpjpe %.1f  pa_mpjpe %.1f mm", name, row["mpjpe"], row["pa_mpjpe"])
+    notes |= {"options": json.dumps(asdict(options)), "commit": _commit()}
+    save_lifter(out, average, {**notes, "validation_mm": repr(report)})
+    return f"{reason}; wrote {out}"
 
 
 if __name__ == "__main__":

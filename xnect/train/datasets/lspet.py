@@ -6,21 +6,24 @@ counts little as background and the boxes of a person detector not at all.
 
 from __future__ import annotations
 
-import io
-import json
+import logging
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 
+from xnect.errors import BadInput, CannotOpenSource
 from xnect.skeleton import J2D, LSP14
+from xnect.train.datasets.files import decode_picture, numbers, read_json
 from xnect.train.datasets.teacher import Teacher, read_boxes, read_teacher
 from xnect.train.samples import SEEN, UNKNOWN, Sample
 
 __all__ = ["lspet"]
+
+log = logging.getLogger(__name__)
 
 OUTSIDE_WEIGHT = 0.3
 
@@ -52,33 +55,43 @@ def _bystanders(boxes: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) -> Iterator[Sample]:
-    """Every picture of a split without those whose labels are suspect."""
-    data = json.loads((root / f"{split}.json").read_text())
+    """Every picture of a split without those whose labels are suspect.
+
+    Pictures that do not decode and damaged annotations are left out with a warning.
+
+    Raises:
+        BadInput: the annotation file is missing or damaged.
+    """
+    file = root / f"{split}.json"
+    data = read_json(file, "images", "annotations")
     records = {record["id"]: record for record in data["images"]}
     teachers = read_teacher(teacher_file) if teacher_file else {}
     boxes = read_boxes(teacher_file) if teacher_file else {}
     with ExitStack() as stack:
-        tars = {
-            path.name: stack.enter_context(tarfile.open(path))
-            for path in sorted(root.glob(f"{split}-*.tar"))
-        }
+        tars: dict[str, tarfile.TarFile] = {}
+        for path in sorted(root.glob(f"{split}-*.tar")):
+            try:
+                tars[path.name] = stack.enter_context(tarfile.open(path))
+            except tarfile.TarError as error:
+                log.warning("left out %s: %s", path, error)
         for annotation in data["annotations"]:
             if annotation.get("suspect"):
                 continue
-            record = records[annotation["image_id"]]
-            file = tars[record["tar"]].extractfile(record["file_name"])
-            assert file is not None
-            raw = np.frombuffer(io.BytesIO(file.read()).getbuffer(), np.uint8)
-            bgr = cv2.imdecode(raw, cv2.IMREAD_COLOR)
-            assert bgr is not None
+            record = records.get(annotation.get("image_id"), {})
+            where = f"{file}, annotation {annotation.get('id')}"
+            try:
+                keypoints = numbers(annotation, "keypoints", (14, 3), where)
+                x, y, w, h = numbers(annotation, "bbox", (4,), where)
+                image = _picture(tars, record, where)
+            except (BadInput, CannotOpenSource) as error:
+                log.warning("left out: %s", error)
+                continue
             teacher = teachers.get(annotation["id"])
-            keypoints = np.array(annotation["keypoints"], np.float64).reshape(14, 3)
             joints, state = _joints(keypoints, teacher)
-            x, y, w, h = annotation["bbox"]
-            own = np.array([x, y, x + w, y + h], np.float64)
+            own = np.array([x, y, x + w, y + h])
             no3d = np.zeros((1, 21))
             yield Sample(
-                image=bgr[..., ::-1],
+                image=image,
                 joints_px=joints[None],
                 state=state[None],
                 boxes_xyxy=own[None],
@@ -88,3 +101,21 @@ def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) ->
                 ignore_xyxy=_bystanders(boxes.get(record["id"], np.zeros((0, 4))), own),
                 outside_weight=OUTSIDE_WEIGHT,
             )
+
+
+def _picture(tars: dict[str, tarfile.TarFile], record: dict[str, Any], where: str) -> np.ndarray:
+    """The picture of one record out of its tar.
+
+    Raises:
+        CannotOpenSource: the tar is missing or damaged, or the picture in it is.
+    """
+    tar = tars.get(str(record.get("tar")))
+    if tar is None:
+        raise CannotOpenSource(f"{where}: there is no tar {record.get('tar')!r} that can be read")
+    name = str(record.get("file_name"))
+    try:
+        member = tar.extractfile(name)
+        data = None if member is None else member.read()
+    except (KeyError, OSError, tarfile.TarError) as error:
+        raise CannotOpenSource(f"{where}: {name} in {tar.name}: {error}") from error
+    return decode_picture(data, f"{name} in {tar.name}")

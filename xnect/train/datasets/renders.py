@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,15 @@ import cv2
 import numpy as np
 
 from xnect.skeleton import J2D, J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, chain_m
-from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample
+from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample, read_arrays
 
 __all__ = ["joints18_from_raw", "joints21_from_raw", "renders", "without_lost"]
 
+log = logging.getLogger(__name__)
+
+_FIELDS = (
+    "jpeg", "jpeg_len", "mask", "mask_len", "person_offset", "joints_px", "vis", "joints_cam_m"
+)  # fmt: skip
 _MIDDLE = ("pelvis", "spine", "neck", "head_top", "nose")
 _FACE = ("left_eye", "right_eye", "left_ear", "right_ear")
 _PARTS = (
@@ -64,17 +70,21 @@ def without_lost(state: np.ndarray) -> np.ndarray:
 def renders(path: Path, *, min_visible: int = 3) -> Iterator[Sample]:
     """Every picture of one shard of the generator.
 
-    People of whom fewer than `min_visible` joints are seen become ignore boxes.
+    People of whom fewer than `min_visible` joints are seen become ignore boxes.  Pictures that do
+    not decode are left out with a warning.
+
+    Raises:
+        BadInput: the shard is missing or damaged; the field is named.
     """
-    with np.load(path, allow_pickle=False) as file:
-        data = {name: file[name] for name in file.files}
+    data = read_arrays(path, _FIELDS)
     jpeg = np.concatenate([[0], np.cumsum(data["jpeg_len"])])
     mask = np.concatenate([[0], np.cumsum(data["mask_len"])])
     for i in range(len(data["jpeg_len"])):
         bgr = cv2.imdecode(data["jpeg"][jpeg[i] : jpeg[i + 1]], cv2.IMREAD_COLOR)
         owner = cv2.imdecode(data["mask"][mask[i] : mask[i + 1]], cv2.IMREAD_UNCHANGED)
-        assert bgr is not None
-        assert owner is not None
+        if bgr is None or owner is None:
+            log.warning("left out picture %d of %s: it does not decode", i, path)
+            continue
         rows = slice(data["person_offset"][i], data["person_offset"][i + 1])
         pixels, seen = data["joints_px"][rows].astype(np.float64), data["vis"][rows]
         camera_m = joints21_from_raw(data["joints_cam_m"][rows].astype(np.float64))
