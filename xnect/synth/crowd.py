@@ -97,11 +97,12 @@ def may_show(column_px: np.ndarray, depth_m: np.ndarray, width_px: int, fx_px: f
 
 def _candidate(
     assets: Assets, rng: np.random.Generator, person: Person, cameras: list[View], *, first: int,
-    clips: np.ndarray, entering: bool, staying: bool,
+    clips: np.ndarray, entering: bool, leaving: bool, staying: bool,
 ) -> Walk | None:  # fmt: skip
     """A random walk from the frame `first` on that can be shown; None where this draw does not fit.
 
-    It begins outside the picture when `entering`, and ends outside unless the clip ends before.
+    It begins outside the picture when `entering`, and ends outside when `leaving`, or else unless
+    the clip ends before.
     """
     motion, left = assets.motion, len(cameras) - first
     clip = int(rng.choice(clips))
@@ -130,7 +131,7 @@ def _candidate(
     after = np.flatnonzero(~shows[at:])
     if len(after):
         end = at + int(after[0]) + 1
-    elif begin + left > len(frames):  # it would stop in the picture before the clip ends
+    elif leaving or begin + left > len(frames):  # it would stop in the picture before the clip ends
         return None
     used = slice(begin, end)
     there = depths[used][shows[used]]
@@ -169,11 +170,14 @@ def plan(
         walks: list[Walk] = []
         first = 0 if rng.random() < 0.7 else int(rng.integers(1, 25))
         while first < count - 20:
-            entering = first > 0
-            fitting = []
-            for _ in range(TRIES):
+            staying = stays and not walks
+            fitting: list[Walk] = []
+            for attempt in range(TRIES):
+                leaving = not staying and attempt < TRIES // 2 and count - first > 60
+                if not leaving and fitting:
+                    break
                 one = _candidate(assets, rng, person, cameras, first=first, clips=clips,
-                                 entering=entering, staying=stays and not walks)  # fmt: skip
+                                 entering=first > 0, leaving=leaving, staying=staying)  # fmt: skip
                 if one is not None and _free(one, ways[:p]):
                     fitting.append(one)
                     if len(fitting) == CHOICES:

@@ -81,7 +81,7 @@ class PictureSource:
             for _ in range(min(batch, options.pictures - first)):
                 scenes.append(
                     random_scene(
-                        self._assets, rng, pool, photo_of=self._photo, options=options.scene
+                        self._assets, rng, pool, photo_of=self.photo, options=options.scene
                     )
                 )
                 smooth.append(bool(rng.random() < options.smooth_share))
@@ -96,7 +96,7 @@ class PictureSource:
                 noisy = camera_noise(noise, picture.image, owner=picture.owner)
                 yield replace(picture, image=noisy), scene
 
-    def _photo(self, entry: Mapping[str, Any]) -> np.ndarray:
+    def photo(self, entry: Mapping[str, Any]) -> np.ndarray:
         """A photo, read from the disk at its first use only."""
         name = entry["file"]
         if name not in self._photos:

@@ -4,7 +4,7 @@ Each pixel is compared with pairs of neighbours on opposite sides, on two rings:
 pair is nearer to the camera than the pixel, the surface is hollow and gets less light.  A slanted
 surface has one neighbour nearer and one farther and keeps its light.  A neighbour far in front or
 behind belongs to something else and is taken for the continuation of the surface.  (Screen-space
-ambient occlusion after Mittring 2007, with fixed taps.)  Worked out at half size and enlarged.
+ambient occlusion after Mittring 2007, with fixed taps.)
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ RINGS_M = (0.08, 0.25)
 
 PAIRS = 4
 BIAS_M = 0.006
-STRENGTH = 0.75
-GAIN = 4.0
+STRENGTH = 0.45
+GAIN = 2.2
 """How much darker than the mean hollow: most pairs of an edge lie along it and say nothing."""
 
 
-def ambient_occlusion(distance_m: np.ndarray, *, focal_px: float) -> np.ndarray:
+def ambient_occlusion(distance_m: np.ndarray, *, focal_px: float, factor: int = 1) -> np.ndarray:
     """(H, W) m along the ray -> (H, W) float32 factor 0..1 on the light.
 
-    The radii in pixels are those at the median distance: near people have a ring too small, far
-    ones one too large, both by less than the spread of distances.
+    Worked out at half the size of the picture, of which `distance_m` has `factor` samples per
+    pixel and side, and enlarged.  The radii in pixels are those at the median distance: near people
+    have a ring too small, far ones one too large, both by less than the spread of distances.
     """
     height, width = distance_m.shape
-    small = cv2.resize(
-        distance_m, (max(width // 2, 1), max(height // 2, 1)), interpolation=cv2.INTER_NEAREST
-    )
+    step = 2 * factor
+    size = max(width // step, 1), max(height // step, 1)
+    small = cv2.resize(distance_m, size, interpolation=cv2.INTER_NEAREST)
     typical_m = float(np.median(small[small < 50])) if (small < 50).any() else 5.0
     taken = np.zeros_like(small)
     for ring_m in RINGS_M:
-        radius_px = float(np.clip(0.5 * focal_px * ring_m / typical_m, 1, 24))
+        radius_px = float(np.clip(focal_px / step * ring_m / typical_m, 1, 24))
         limit_m = np.float32(1.5 * ring_m)
         for k in range(PAIRS):
             angle = np.pi * (k + 0.5 * (ring_m == RINGS_M[0])) / PAIRS

@@ -158,7 +158,8 @@ class Renderer:
                        mesh.position_m, mesh.normal, mesh.uv, world.position, world.normal,
                        screen, self._textures, self._fabrics, self._wrinkles, self._tiles,
                        self._tile_means, shadow, light_matrix, light, eye, exposure)  # fmt: skip
-        image *= ambient_occlusion(distance, focal_px=float(eye[4, 0]))[..., None]
+        light = ambient_occlusion(distance, focal_px=float(eye[4, 0]), factor=self._factor)
+        image *= light[..., None]
         return image, owner, distance
 
     def _shadow(

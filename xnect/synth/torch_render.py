@@ -121,7 +121,7 @@ class TorchRenderer:
         )  # fmt: skip
         image, owner, distance = self._shade(scenes, triangle, surfaces, lights)
         focal = lights.eye[:, 4, 0]
-        image = image * _ambient_occlusion(distance, focal)[..., None]
+        image = image * _ambient_occlusion(distance, focal, k)[..., None]
         if k > 1:
             image = F.avg_pool2d(image.movedim(3, 1), k).movedim(1, 3)
             owner, distance = (x[:, k // 2 :: k, k // 2 :: k] for x in (owner, distance))
@@ -301,10 +301,11 @@ def _put_before(
     distance_m.copy_(torch.where(floor[..., 0] > 0.5, distance_m, FAR_M))
 
 
-def _ambient_occlusion(distance_m: Tensor, focal_px: Tensor) -> Tensor:
+def _ambient_occlusion(distance_m: Tensor, focal_px: Tensor, factor: int) -> Tensor:
     """(B, H, W) m and (B,) px -> (B, H, W); as `xnect.synth.occlusion` does it."""
     pictures, height, width = distance_m.shape
-    h, w = max(height // 2, 1), max(width // 2, 1)
+    step = 2 * factor
+    h, w = max(height // step, 1), max(width // step, 1)
     device = distance_m.device
     rows = torch.arange(h, device=device) * height // h
     columns = torch.arange(w, device=device) * width // w
@@ -312,7 +313,7 @@ def _ambient_occlusion(distance_m: Tensor, focal_px: Tensor) -> Tensor:
     typical = [
         float(np.median(x[x < 50])) if (x < 50).any() else 5.0 for x in small.cpu().numpy()
     ]  # torch's median takes the lower of two
-    reach = 0.5 * focal_px / torch.tensor(typical, device=device)
+    reach = focal_px / step / torch.tensor(typical, device=device)
     b = torch.arange(pictures, device=device)[:, None, None]
     row, column = torch.arange(h, device=device), torch.arange(w, device=device)
 
