@@ -1,7 +1,9 @@
 """Readers of public data sets, on small files of their formats that the tests write."""
 
+import io
 import json
 import logging
+import tarfile
 
 import cv2
 import numpy as np
@@ -14,10 +16,13 @@ from xnect.train.augment import AugmentOptions
 from xnect.train.batches import collate
 from xnect.train.datasets.coco import coco, joints18_from_coco17
 from xnect.train.datasets.h36m import JOINTS17, h36m
+from xnect.train.datasets.lspet import lspet
 from xnect.train.datasets.mpi3dhp import JOINTS28, moving_frames, mpi3dhp
 from xnect.train.datasets.muco import muco
 from xnect.train.datasets.posed import posed_sample
-from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN
+from xnect.train.datasets.renders import renders
+from xnect.train.pack import main
+from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Shards
 from xnect.train.targets import make_targets
 
 SIDE = 128
@@ -428,3 +433,73 @@ def test_coco_masks_damaged_people_and_leaves_out_what_it_cannot_mask(tmp_path, 
     file.write_text(json.dumps({"images": []}))
     with pytest.raises(BadInput, match="has no annotations; it has images"):
         next(coco(file, tmp_path))
+
+
+# LSP-Extended, renders, and the packing of all
+
+
+def write_lspet(root):
+    root.mkdir()
+    with tarfile.open(root / "train-000.tar", "w") as tar:
+        for name, data in (("a.png", png()), ("b.png", b"no picture")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    keypoints = np.concatenate([np.linspace(20, 90, 28).reshape(14, 2), np.ones((14, 1))], 1)
+    records = [("a.png", "train-000.tar"), ("b.png", "train-000.tar"), ("c.png", "train-000.tar"),
+               ("a.png", "train-009.tar"), ("a.png", "train-000.tar")]  # fmt: skip
+    images = [{"id": i, "file_name": n, "tar": t} for i, (n, t) in enumerate(records)]
+    people = [
+        {"id": 10 + i, "image_id": i, "bbox": [10, 10, 90, 90],
+         "keypoints": keypoints.ravel().tolist()[: 42 if i < 4 else 40]}
+        for i in range(5)
+    ]  # fmt: skip
+    (root / "train.json").write_text(json.dumps({"images": images, "annotations": people}))
+
+
+def png():
+    return cv2.imencode(".png", np.full((SIDE, SIDE, 3), 80, np.uint8))[1].tobytes()
+
+
+def test_lspet_leaves_out_what_is_damaged_and_names_it(tmp_path, caplog):
+    write_lspet(tmp_path / "lspet")
+    (tmp_path / "lspet" / "train-001.tar").write_bytes(b"no tar")
+    with caplog.at_level(logging.WARNING):
+        (sample,) = lspet(tmp_path / "lspet", "train")
+    assert sample.state[0, J2D["left_wrist"]] == SEEN
+    for words in (
+        "cannot decode b.png in", "c.png in", "there is no tar 'train-009.tar'", "train-001.tar",
+        "annotation 14: keypoints must hold (14, 3) numbers",
+    ):  # fmt: skip
+        assert words in caplog.text
+
+
+def test_a_damaged_render_shard_is_named(tmp_path):
+    np.savez(tmp_path / "r.npz", jpeg=np.zeros(3, np.uint8), jpeg_len=np.array([3]))
+    with pytest.raises(BadInput, match=r"r\.npz has no field joints_cam_m, joints_px, mask"):
+        next(renders(tmp_path / "r.npz"))
+
+
+def test_packing_goes_on_without_what_is_missing(tmp_path, caplog, capsys, monkeypatch):
+    monkeypatch.setattr("xnect.train.pack.PART", 2)
+    write_lspet(tmp_path / "lspet")
+    (tmp_path / "renders").mkdir()
+    np.savez(tmp_path / "renders" / "r.npz", jpeg=np.zeros(3, np.uint8))
+    names = [f"unaugmented_set/{i}.jpg" for i in range(3)]
+    people = [muco_person(i, i, named_person(seed=i)) for i in range(3)]
+    write_muco(tmp_path / "muco", people, names)
+    places = {"shared": "", "renders": "renders", "out": "out", "muco": "muco", "h36m": ""}
+    words = [w for flag, at in places.items() for w in (f"--{flag}", str(tmp_path / at))]
+    with caplog.at_level(logging.WARNING):
+        assert main(words) == 0
+    assert capsys.readouterr().out.split("\n")[:-1] == [
+        "lspet: 1 pictures", "muco-000: 2 pictures", "muco-001: 1 pictures"
+    ]  # fmt: skip
+    for words in ("left out coco: cannot read", "left out r: ", "left out h36m"):
+        assert words in caplog.text
+    sample = Shards([tmp_path / "out" / "muco-001.npz"])[0]
+    np.testing.assert_allclose(
+        sample.joints_px[0, J2D["left_knee"]], project(named_person(seed=2)["left_knee"]), atol=1e-3
+    )
+    assert main(["--shared", str(tmp_path / "x"), "--renders", "y", "--out", str(tmp_path)]) == 2
+    assert "holds a data set that can be read" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests.test_targets import random_sample
-from xnect.errors import BadInput, BadWeights, CannotWrite, MissingExtra
-from xnect.model import bundled_weights, load_pipeline
+from xnect.errors import BadInput, BadWeights, CannotWrite, MissingExtra, UnknownName
+from xnect.model import bundled_weights, load_network, load_pipeline
 from xnect.network import build_network
 from xnect.prepare import Normalisation, normalise
 from xnect.train import loop
@@ -32,9 +33,10 @@ from xnect.train.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from xnect.train.loop import TrainingFailed, stage1_step, train
+from xnect.train.loop import TrainingFailed, mixture_sources, read_shares, stage1_step, train
 from xnect.train.options import TrainOptions, add_flags
 from xnect.train.progress import Progress, remaining_s
+from xnect.train.samples import write_shard
 from xnect.train.targets import make_targets
 
 HERE = Path(__file__).resolve().parent
@@ -264,11 +266,14 @@ def test_two_processes_learn_what_one_learns_from_both_their_batches(tmp_path):
         command, capture_output=True, text=True, env=environment, cwd=HERE.parent, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f"rank{r}.pt", weights_only=True) for r in (0, 1))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    one, _ = run(tmp_path / "one", batches=Pairs(8), options=changed(batch=8))
-    for name, value in one.state_dict().items():
-        torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
+    for name, accumulate in (("run", 1), ("two", 2)):
+        paths = (tmp_path / f"{name}{rank}.pt" for rank in (0, 1))
+        first, second = (torch.load(path, weights_only=True) for path in paths)
+        assert all(torch.equal(first[n], second[n]) for n in first)
+        options = changed(batch=8, accumulate=accumulate)
+        one, _ = run(tmp_path / f"one{accumulate}", batches=Pairs(8), options=options)
+        for n, value in one.state_dict().items():
+            torch.testing.assert_close(first[n], value, rtol=1e-5, atol=1e-6)
     state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert state["step"] == 8 and state["images"] == 64 and state["run"]["processes"] == 2
 
@@ -301,6 +306,17 @@ def test_tensorboard_is_asked_for_in_one_sentence(tmp_path, monkeypatch):
         run(tmp_path, options=changed(tensorboard=True))
 
 
+def test_tensorboard_gets_losses_and_validations(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr("xnect.train.progress.REPORT_S", 0.0)
+    options = changed(tensorboard=True, validate_steps=4)
+    run(tmp_path, options=options, validate=lambda network: {"pck": 0.5})
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    for name in (b"train/square", b"train/images_per_s", b"validation/pck"):
+        assert name in content
+
+
 def test_every_option_has_a_flag():
     parser = argparse.ArgumentParser()
     add_flags(parser)
@@ -314,8 +330,53 @@ def test_the_command_says_what_is_wrong_and_returns_2(tmp_path, capsys):
     words = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
     assert loop.main(words) == 2
     assert "no renders-*.npz" in capsys.readouterr().err
+    packed(tmp_path)
     assert loop.main([*words, "--preset", "xl"]) == 2
     assert "unknown preset 'xl'; known: m, s" in capsys.readouterr().err
+
+
+def packed(folder):
+    owner = np.zeros((96, 96), np.uint8)
+    owner[30:60, 30:60] = 1
+    rendered = [replace(random_sample(i, 2), owner=owner) for i in range(3)]
+    write_shard(folder / "renders-a.npz", rendered)
+    write_shard(folder / "coco.npz", [random_sample(i, 1) for i in range(3)])
+    write_shard(folder / "muco-000.npz", [random_sample(i, 1) for i in range(3)])
+    return folder
+
+
+def test_stage_1_is_trained_by_one_command_that_goes_on(tmp_path, capsys, caplog):
+    words = ["--data", str(packed(tmp_path)), "--out", str(tmp_path / "run"), "--shared", "nowhere",
+             "--batch", "2", "--crop-px", "64", "--workers", "0", "--device", "cpu"]  # fmt: skip
+    assert loop.main([*words, "--steps", "1"]) == 0
+    assert "the schedule is done; 1 steps, 2 images" in capsys.readouterr().out
+    assert "training goes on without lspet" in caplog.text
+    metadata = file_metadata(tmp_path / "run" / "ema.safetensors")
+    assert metadata["data"] == "coco-train2017 0.26, renders 0.48, muco 0.26"
+    assert metadata["lane"] == "research" and "research only" in metadata["licence"]
+    assert loop.main([*words, "--steps", "2"]) == 0
+    assert "2 steps, 4 images" in capsys.readouterr().out
+    assert load_network(tmp_path / "run" / "ema.safetensors", "s")
+    assert loop.main([*words, "--lane", "open", "--steps", "3"]) == 2
+    assert "lane 'research' -> 'open'" in capsys.readouterr().err
+
+
+def test_shares_choose_the_data_sets(tmp_path):
+    folder = packed(tmp_path)
+    names = [s.name for s in mixture_sources(folder, "open")]
+    assert names == ["coco-train2017", "negatives", "renders"]
+    assert [s.name for s in mixture_sources(folder, "research")] == [*names, "lspet", "muco"]
+    shares = read_shares("renders=3, coco-train2017=1")
+    assert [(s.name, s.share) for s in mixture_sources(folder, "open", shares)] == [
+        ("coco-train2017", 1.0), ("renders", 3.0),
+    ]  # fmt: skip
+    assert mixture_sources(tmp_path / "none", "open", {"coco-train2017": 1})  # without renders
+    with pytest.raises(UnknownName, match="unknown data set in lane open 'lspet'; known: coco"):
+        mixture_sources(folder, "open", {"lspet": 1})
+    with pytest.raises(BadInput, match="share of renders must be a positive number, got -1"):
+        mixture_sources(folder, "open", {"renders": -1})
+    with pytest.raises(BadInput, match="--shares must be like"):
+        read_shares("renders:1")
 
 
 # input of the network

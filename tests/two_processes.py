@@ -21,6 +21,8 @@ class Half(Pairs):
             yield Pair(pair.images[4 * rank : 4 * rank + 4], pair.wanted[4 * rank : 4 * rank + 4])
 
 
-network, _ = run(out / "run", tiny(), batches=Half(), options=changed(batch=8))
-torch.save(network.state_dict(), out / f"rank{rank}.pt")
+for name, accumulate in (("run", 1), ("two", 2)):
+    options = changed(batch=8, accumulate=accumulate)
+    network, _ = run(out / name, tiny(), batches=Half(), options=options)
+    torch.save(network.state_dict(), out / f"{name}{rank}.pt")
 dist.destroy_process_group()

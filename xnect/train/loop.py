@@ -7,12 +7,13 @@ import copy
 import itertools
 import json
 import logging
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -55,21 +56,29 @@ Validate = Callable[[nn.Module], dict[str, float]]
 
 LICENCES = {
     "open": "Apache-2.0",
-    "research": "research only: trained on Leeds Sports Pose Extended as well",
+    "research": "research only: trained on data sets that are for research as well",
 }
 """Of the weights of each lane."""
 
 
-def mixture_sources(packed: Path, lane: str) -> list[Source]:
+def mixture_sources(packed: Path, lane: str, shares: Mapping[str, float] = {}) -> list[Source]:
     """The data sets of a lane with their shares.
 
     `open` has renders and COCO train2017 only; `research` also LSP-Extended, and the sets with
     motion capture that were packed.
+
+    Args:
+        packed: Folder of shards.
+        lane: `open` or `research`.
+        shares: Name -> share; the sets that are not named are not used.  Empty takes all, in the
+            shares of the bundled weights.
+
+    Raises:
+        BadInput: There are no renders though they are wanted, or a share is not positive.
+        UnknownName: A set that this lane does not have.
     """
     rendered = tuple(sorted(packed.glob("renders-*.npz")))
     extra = tuple(sorted(packed.glob("coco-extra*.npz")))
-    if not rendered:
-        raise BadInput(f"no renders-*.npz in {packed}; run `python -m xnect.train.pack` first")
     coco_share = 0.26 if extra else 0.15
     sources = [
         Source("coco-train2017", (packed / "coco.npz", *extra), coco_share, True),
@@ -82,7 +91,35 @@ def mixture_sources(packed: Path, lane: str) -> list[Source]:
             shards = tuple(sorted(packed.glob(f"{name}-*.npz")))
             if shards:
                 sources.append(Source(name, shards, 0.15, True))
+    known = [source.name for source in sources]
+    for name, share in shares.items():
+        if name not in known:
+            raise UnknownName(f"data set in lane {lane}", name, known)
+        if not 0 < share < math.inf:
+            raise BadInput(f"the share of {name} must be a positive number, got {share}")
+    if shares:
+        sources = [replace(s, share=shares[s.name]) for s in sources if s.name in shares]
+    if any(source.name == "renders" and not source.paths for source in sources):
+        raise BadInput(f"no renders-*.npz in {packed}; run `python -m xnect.train.pack` first")
     return sources
+
+
+def read_shares(text: str) -> dict[str, float]:
+    """`renders=0.5,coco-train2017=0.5` -> name -> share.
+
+    Raises:
+        BadInput: it is not written so.
+    """
+    shares: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        name, _, number = part.partition("=")
+        try:
+            shares[name.strip()] = float(number)
+        except ValueError as error:
+            raise BadInput(
+                f"--shares must be like renders=0.5,coco-train2017=0.5, got {part!r}"
+            ) from error
+    return shares
 
 
 def start_from(network: Network, init: str) -> Normalisation:
@@ -188,10 +225,10 @@ def train(
     last = time.monotonic()
     with keeper or nullcontext(), _stop_signals() as stopped:
         while True:
-            reason = _agreed(_reason_to_end(state, options, stopped), device)
+            own = (_reason_to_end(state, options, stopped), _progress(state, options))
+            reason, progress = _agreed(own, device)
             if reason:
                 break
-            progress = _agreed(_progress(state, options), device)
             for parameters in state.optimizer.param_groups:
                 parameters["lr"] = rate_at(progress, state.step, options)
             group = [_moved(b, device) for b in itertools.islice(stream, options.accumulate)]
@@ -401,15 +438,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--init", help="file of Stage I; or file, hub id or URL of the backbone's ImageNet weights"
     )
+    parser.add_argument(
+        "--shares", default="", help="such as renders=0.5,coco-train2017=0.5; only these are used"
+    )
     add_flags(parser)
     flags = vars(parser.parse_args(arguments))
-    data, out, lane, shared, init = (
-        flags.pop(n) for n in ("data", "out", "lane", "shared", "init")
+    data, out, lane, shared, init, shares = (
+        flags.pop(n) for n in ("data", "out", "lane", "shared", "init", "shares")
     )
     options = replace(TrainOptions(), **flags)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        print(_train_stage1(options, data, out, lane, shared, init))
+        rank = join_processes(options.device)
+        sources = mixture_sources(data, lane, read_shares(shares))
+        reason = _train_stage1(options, sources, out, lane, shared, init, rank)
+        if rank == 0:
+            print(reason)
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -420,14 +464,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train_stage1(
-    options: TrainOptions, data: Path, out: Path, lane: str, shared: Path, init: str | None
+    options: TrainOptions,
+    sources: list[Source],
+    out: Path,
+    lane: str,
+    shared: Path,
+    init: str | None,
+    rank: int,
 ) -> str:
     """Everything behind the command; returns why it ended."""
     if options.preset not in PRESETS:
         raise UnknownName("preset", options.preset, sorted(PRESETS))
-    rank = join_processes(options.device)
     torch.manual_seed(options.seed)
-    sources = mixture_sources(data, lane)
     network = build_network(options.preset, backbone=options.backbone or None)
     normalisation = start_from(network, init) if init is not None else Normalisation()
     augmentation = AugmentOptions(crop_px=options.crop_px)
@@ -442,7 +490,10 @@ def _train_stage1(
         "licence": LICENCES[lane],
         "input_hw": "x".join(map(str, PRESETS[options.preset].input_hw)),
         "joints": ", ".join(JOINTS2D),
-        "data": ", ".join(f"{s.name} {s.share:.2f}" for s in sources),
+        "data": ", ".join(
+            f"{source.name} {share:.2f}"
+            for source, share in zip(mixture.sources, mixture.shares, strict=True)
+        ),
         **normalisation.metadata(),
         "options": json.dumps(asdict(options)),
     }

@@ -106,9 +106,12 @@ def pack(
         _packed(counts, name, out / f"{name}.npz", samples())
     for path in sorted(rendered.glob("*.npz")):
         _packed(counts, path.stem, out / f"renders-{path.stem}.npz", renders(path), quality=92)
-    for name, samples in _with_motion_capture(others).items():
-        for number, part in enumerate(_parts(samples)):
-            _packed(counts, f"{name}-{number:03d}", out / f"{name}-{number:03d}.npz", part)
+    for name, source in _with_motion_capture(others).items():
+        try:
+            for number, part in enumerate(_parts(source)):
+                _packed(counts, f"{name}-{number:03d}", out / f"{name}-{number:03d}.npz", part)
+        except BadInput as error:
+            log.warning("left out %s: %s", name, error)
     if not counts:
         raise BadInput(f"neither {shared} nor {rendered} holds a data set that can be read")
     return counts
