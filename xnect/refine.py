@@ -38,7 +38,7 @@ class RefineOptions:
     person_at_least: float = 0.15  # mean of the joints' values below which there is nobody
     same_within: float = 0.12  # of the box's longer side: joints at the same place
     same_share: float = 0.6  # of the joints at the same place as a surer person's: the same person
-    smallest_m: float = 0.9  # side of the box at the least, by the longest limb that was found
+    smallest_m: float = 0.6  # side of the box at the least, by the longest limb that was found
     flip_test: bool = False
 
 
@@ -60,11 +60,15 @@ def squares(joints_px: np.ndarray, score: np.ndarray, options: RefineOptions) ->
 
 
 def px_per_m(joints_px: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """(P, 18, 2), (P, 18) -> (P,) scale of the body by the limb least foreshortened."""
+    """(P, 18, 2), (P, 18) -> (P,) scale of the body, the median over its limbs; 0 without any."""
     a, b = LONG_LIMBS.T
     length = np.linalg.norm(joints_px[:, a] - joints_px[:, b], axis=-1)
     there = (score[:, a] > 0) & (score[:, b] > 0)
-    return np.where(there, length / LONG_LENGTHS_M, 0).max(1, initial=0)
+    ratio = np.where(there, length / LONG_LENGTHS_M, np.nan)
+    some = there.any(1)
+    scale = np.zeros(len(ratio))
+    scale[some] = np.nanmedian(ratio[some], 1)
+    return scale
 
 
 def cut(picture: np.ndarray, centre_px: np.ndarray, side_px: float) -> np.ndarray:
