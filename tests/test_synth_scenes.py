@@ -14,6 +14,7 @@ pytest.importorskip("numba", reason="rendering needs the extra 'train'")
 
 from xnect.synth import clip as clips
 from xnect.synth import crowd
+from xnect.synth.__main__ import main
 from xnect.synth.assets import Assets, load_assets
 from xnect.synth.body import Person, random_person, world_points
 from xnect.synth.camera import pinhole, stand
@@ -279,3 +280,19 @@ def _scene(
     return replace(
         empty, people=tuple(people), matrices=matrices, furniture=None, view=view, room=room
     )
+
+
+def test_the_command_writes_pictures_without_people_as_negatives(assets, monkeypatch, tmp_path):
+    monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda folder: assets)
+    flags = ["--data", str(PACK), "--out", str(tmp_path), "--pictures", "2", "--empty"]
+    assert main(["images", *flags]) == 0
+    examples = list(read_shard(tmp_path / "s1_000.npz"))
+    assert [len(e.picture.labels.joints3d_m) for e in examples] == [0, 0]
+    assert all(set(np.unique(e.picture.owner)) <= {0, FURNITURE} for e in examples)
+
+
+def test_a_moving_camera_goes_with_a_crowd(assets, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda folder: assets)
+    flags = ["--data", str(PACK), "--out", str(tmp_path / "c.mp4"), "--moving"]
+    assert main(["clip", *flags]) == 1
+    assert "--style crowd" in capsys.readouterr().err

@@ -45,8 +45,7 @@ def ambient_occlusion(distance_m: np.ndarray, *, focal_px: float, factor: int = 
             one_near, two_near = np.abs(one) < limit_m, np.abs(two) < limit_m
             hollow_m = np.where(one_near & two_near, (one + two) / 2, 0)
             taken += np.clip((hollow_m - BIAS_M) / np.float32(ring_m), 0, 1)
-    taken /= PAIRS * len(RINGS_M)
-    blurred = cv2.GaussianBlur(taken, (0, 0), 1.0)
+    blurred = cv2.GaussianBlur(taken / (PAIRS * len(RINGS_M)), (0, 0), 1.0)
     light = 1 - STRENGTH * np.clip(GAIN * blurred, 0, 1)
     out = cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.where(distance_m < 100, out, 1), np.float32)

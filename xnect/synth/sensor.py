@@ -101,7 +101,7 @@ def _moved(rng: np.random.Generator, x: np.ndarray, mask: np.ndarray) -> np.ndar
     share = cv2.filter2D(weight, -1, kernel)[..., None]
     smeared = cv2.filter2D(x * weight[..., None], -1, kernel)
     behind = cv2.filter2D(x * (1 - weight[..., None]), -1, kernel)
-    behind /= np.maximum(1 - share, 1e-2)  # under the person: what is beside
+    behind = behind / np.maximum(1 - share, 1e-2)  # under the person: what is beside
     out = np.where(mask[..., None], behind, x) * (1 - share) + smeared
     return np.asarray(out, np.float32)
 
