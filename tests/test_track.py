@@ -49,8 +49,8 @@ def test_an_unsure_newcomer_waits_and_a_flicker_is_never_given_out() -> None:
     tracker.match([person(100)], None, 0.0)
     given = []
     for i in range(1, 8):
-        poses = [person(100)] + ([person(300, score=0.3)] if i >= 2 else [])
-        poses += [person(500, score=0.3)] if i == 3 else []  # one frame only
+        poses = [person(100)] + ([person(300, score=0.5)] if i >= 2 else [])
+        poses += [person(500, score=0.5)] if i == 3 else []  # one frame only
         given.append({t.track_id for t in tracker.match(poses, None, i / 30)})
     assert given == [{1}] * 3 + [{1, 2}] * 4
 

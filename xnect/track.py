@@ -8,9 +8,17 @@
    for the sake of a pair.
 2. What is left is a newcomer, except for a pose that lies on a matched person's joints.
 3. A newcomer of `least_joints` is given out when seen in `confirm_frames` frames, or at once when
-   sure enough and nobody overlaps: as somebody who was lost when looks, place and size say so, and
-   say so clearly; as a new person when they deny it.  While they are in doubt a newcomer waits up
-   to `doubt_s`, and then is a new person: a doubtful one never takes over somebody's identity.
+   sure enough and nobody overlaps: as somebody who was lost when that is `again_at_least` probable
+   by looks, size and place, against everybody else who was lost and against a new person.  While
+   that is in doubt a newcomer waits up to `doubt_s`, and then is a new person: a doubtful one never
+   takes over somebody's identity.
+4. People who overlap may be taken for each other.  From when they meet until both have been apart
+   for `settle_s`, what each body looks like lately, and how large it is, is compared with what is
+   remembered from before: if the two identities suit the other body clearly better, they go there.
+   Frames that were given out stay as they are.
+5. Foliage, statues' shadows and the like are found with joints that are all doubtful: nobody is
+   given out before the mean score of the joints is `shown_at_least`, and who falls below
+   `hidden_below` in the mean of `hidden_s` is not given out until it rises again.
 
 Somebody who is missed is given out for `coast_s` more, with the last pose.
 """
@@ -22,7 +30,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from xnect.appearance import BINS, learned, torso_histogram, unlikeness_of_people
+from xnect.appearance import (
+    BINS,
+    learned,
+    torso_histogram,
+    unlikeness,
+    unlikeness_of_people,
+)
 from xnect.errors import BadInput
 from xnect.one_euro import OneEuro
 from xnect.skeleton import BODY, J2D, JOINTS3D, SEEN_AS
@@ -53,13 +67,23 @@ class TrackOptions:
     coast_s: float = 0.2  # given out although missed
     miss_s: float = 1.0  # matched by place
     remember_s: float = 10.0  # matched by looks, place and size
-    most_again_cost: float = 0.45  # of a pair with somebody lost
-    margin_again: float = 0.08  # by which it must be better than any other such pair
+    again_at_least: float = 0.6  # probability with which a newcomer is somebody lost
+    again_looks: float = 0.25  # standard deviation of the unlikeness of the same person
+    again_size: tuple[float, float] = (0.08, 0.02)  # of the logarithm; of its change per second
+    newcomer: float = 2.5  # -log likelihood of a new person, against a perfect return
     doubt_s: float = 0.3  # a newcomer waits so long when it may be somebody lost
     views: int = 4  # of an upper body that are remembered
     looks_rate: float = 0.05  # of the histogram, per frame in which looks are learned
     settle_s: float = 0.3  # nobody has overlapped for so long: looks are learned
+    lately_s: float = 0.1  # over which it is taken what a body looks like lately
+    lately_frames: int = 3  # at least, before identities are compared
+    swap_one: float = 0.3  # unlikeness that an exchange must take away, of one whose looks are seen
+    swap_both: float = 0.45  # and of two, together
+    swap_size: float = 0.2  # what a change of size by `far_size` counts there: never enough alone
     overlap: float = 0.3  # share of the smaller box
+    shown_at_least: float = 0.45  # mean score of the joints of somebody who is given out first
+    hidden_below: float = 0.38  # and of somebody who is given out no more
+    hidden_s: float = 1.0  # over which that is taken
     filter_px: tuple[float, float] = (1.7, 0.3)  # cutoff Hz; beta per px/s of a 512 px wide picture
     filter_m: tuple[float, float] = (1.5, 4.0)  # cutoff Hz; beta per m/s
 
@@ -93,7 +117,15 @@ class _Memory:
     filter_px: OneEuro
     filter_m: OneEuro
     velocity_px_s: np.ndarray
+    quality: float  # mean score of the joints, of late
+    own_px: float = 0.0  # `size_px` when nobody had overlapped for a while
     beside_s: float = -np.inf  # when somebody last overlapped
+    met: set[int] = field(default_factory=set)  # identities that overlapped, not told apart yet
+    lately: np.ndarray = field(default_factory=lambda: np.zeros((BINS, BINS)))  # looks since then
+    lately_px: float = 0.0  # size since then
+    lately_frames: int = 0  # in which looks were seen since then
+    lately_time_s: float = -np.inf  # when they were seen last
+    shown: bool = True  # good enough to be given out
     track_id: int = 0  # 0 until the person is given out
     frames: int = 1
     lengths_m: np.ndarray = field(default_factory=lambda: BODY.lengths_m)
@@ -141,7 +173,7 @@ class Tracker:
         self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
         partials = [pose.partial for pose in poses]
         sizes = np.array([_size_px(pose) for pose in poses])
-        alone = ~_overlapping(partials, options.overlap)
+        alone = ~_overlaps(partials, options.overlap).any(1)
         looks = np.zeros((len(poses), BINS, BINS))
         if image_rgb is not None:
             for k, pose in enumerate(poses):
@@ -165,11 +197,13 @@ class Tracker:
             for m in self._people
             if m.track_id or time_s - m.time_s <= options.coast_s or m.time_s == time_s
         ]
+        self._note_meetings()
+        self._put_right()
         self._give_out(first)
         return [
             self._track(m)
             for m in sorted(self._people, key=lambda m: m.track_id)
-            if m.track_id and time_s - m.time_s <= options.coast_s
+            if m.track_id and m.shown and time_s - m.time_s <= options.coast_s
         ]
 
     def remember(self, people: Sequence[Person]) -> None:
@@ -208,6 +242,68 @@ class Tracker:
         known = sorted(m.track_id for m in self._people if m.track_id)
         raise BadInput(f"no identity {track_id} is remembered; there are {known}")
 
+    def _note_meetings(self) -> None:
+        """Who overlaps whom now, and who has been apart from all long enough."""
+        options, now_s = self.options, self._time_s
+        near = [m for m in self._people if m.track_id and now_s - m.time_s <= options.miss_s]
+        way_px = self._way_px(near)
+        there = [
+            replace(m.seen, joints_px=m.seen.joints_px + way) if m.time_s < now_s else m.seen
+            for m, way in zip(near, way_px, strict=True)
+        ]
+        for i, k in np.argwhere(_overlaps(there, options.overlap)):
+            if now_s in (near[i].time_s, near[k].time_s):
+                if not near[i].met:
+                    near[i].lately, near[i].lately_px = np.zeros((BINS, BINS)), 0.0
+                    near[i].lately_frames, near[i].lately_time_s = 0, -np.inf
+                near[i].met.add(near[k].track_id)
+        apart = {
+            m.track_id: m.time_s == now_s and now_s - m.beside_s >= options.settle_s
+            for m in self._people
+            if m.track_id
+        }
+        for m in self._people:
+            if apart.get(m.track_id):
+                m.met = {other for other in m.met if not apart.get(other, True)}
+                m.own_px = m.size_px
+
+    def _put_right(self) -> None:
+        """Give people who met each other's identities where these suit them clearly better."""
+        while True:
+            by_id = {m.track_id: m for m in self._people if m.track_id}
+            pairs = {
+                (min(m.track_id, other), max(m.track_id, other))
+                for m in by_id.values()
+                for other in m.met
+                if other in by_id
+            }
+            gains = {(a, b): self._gain(by_id[a], by_id[b]) for a, b in sorted(pairs)}
+            best = max(gains, key=lambda pair: gains[pair], default=None)
+            if best is None or gains[best] <= 0:
+                return
+            _exchange(by_id[best[0]], by_id[best[1]])
+
+    def _gain(self, one: _Memory, other: _Memory) -> float:
+        """How much liker two bodies would be to their identities if these were exchanged.
+
+        Beyond what is asked for; negative when they should stay.
+        """
+        options, gain, known = self.options, 0.0, 0
+        for body, label in ((one, other), (other, one)):
+            if body.time_s < self._time_s or body.lately_frames < options.lately_frames:
+                continue
+            known += 1
+            if len(body.looks) and len(label.looks):
+                looks = body.lately[None]
+                gain += float(
+                    unlikeness(body.looks, looks).min() - unlikeness(label.looks, looks).min()
+                )
+            if body.lately_px > 0 and body.own_px > 0 and label.own_px > 0:
+                off = np.abs(np.log(body.lately_px / np.array([body.own_px, label.own_px])))
+                off = np.minimum(off / options.far_size, 1)
+                gain += options.swap_size * float(off[0] - off[1])
+        return gain - (options.swap_both if known == 2 else options.swap_one)
+
     def _give_out(self, first: bool) -> None:
         """Identities for the newcomers who are sure enough: of somebody lost, or new ones."""
         options, now_s = self.options, self._time_s
@@ -218,19 +314,20 @@ class Tracker:
             if not m.track_id
             and m.time_s == now_s
             and (m.seen.score > 0).sum() >= options.least_joints
+            and m.quality >= options.shown_at_least
             and (
                 m.frames >= options.confirm_frames
                 or (m.seen.person_score >= enough and (first or m.beside_s < now_s))
             )
         ]
         lost = [m for m in self._people if m.track_id and m.time_s < now_s]
-        cost = self._cost_again(lost, new)
-        for row, column in _assigned(cost, options.most_again_cost):
-            others = np.append(np.delete(cost[row], column), np.delete(cost[:, column], row))
-            if (others >= cost[row, column] + options.margin_again).all():
+        unlikely = self._unlikely_again(lost, new)
+        share = _shares(unlikely, options.newcomer)
+        for row, column in _assigned(unlikely, options.newcomer + 3):
+            if share[row, column] >= options.again_at_least:
                 _become(new[column], lost[row])
                 self._people.remove(lost[row])
-        doubtful = np.any(cost < options.most_again_cost, axis=0)
+        doubtful = np.any(share > (1 - options.again_at_least) / 2, axis=0)
         for k in sorted(range(len(new)), key=lambda k: -new[k].seen.person_score):
             waits = doubtful[k] and now_s - new[k].born_s < options.doubt_s
             if not new[k].track_id and not waits:
@@ -266,7 +363,8 @@ class Tracker:
             options.weight_2d * apart / gate
             + options.weight_3d * np.minimum(off_m / options.far_3d_m, 1)
             + options.weight_looks * unlikeness_of_people([m.looks for m in people], looks)
-            + options.weight_size * _resized(people, sizes, options.far_size)
+            + options.weight_size
+            * np.minimum(_resized([m.size_px for m in people], sizes) / options.far_size, 1)
             + options.doubt * (1 - 1 / grown)
         )
         return np.where(apart > gate, np.inf, cost)
@@ -275,22 +373,38 @@ class Tracker:
         """(M, 2) how far people have gone since they were seen, at a speed that fades out."""
         fade_s = self.options.predict_s
         missed_s = self._time_s - np.array([m.time_s for m in people])
-        if fade_s <= 0:
+        if fade_s <= 0 or not people:
             return np.zeros((len(people), 2))
         gone_s = fade_s * (1 - np.exp(-missed_s / fade_s))
         return np.stack([m.velocity_px_s for m in people]) * gone_s[:, None]
 
-    def _cost_again(self, lost: list[_Memory], new: list[_Memory]) -> np.ndarray:
-        """(M, K) cost of newcomers being somebody lost: half looks, the rest place and size."""
+    def _unlikely_again(self, lost: list[_Memory], new: list[_Memory]) -> np.ndarray:
+        """(M, K) -log likelihood of newcomers being somebody lost, by looks, size and place."""
         if not lost or not new:
             return np.zeros((len(lost), len(new)))
+        options = self.options
         unlike = _unlike(lost, new)
         missed_s = np.array([[n.born_s - m.time_s for n in new] for m in lost])
-        reach = 2 * (1 + np.maximum(missed_s, 0))  # torsos that a walker may have gone
+        gone_s = np.maximum(missed_s, 0)
+        reach = 0.5 + 2 * gone_s  # torsos that a walker may have gone
         apart = _apart([m.seen for m in lost], [m.seen for m in new], self._way_px(lost))
-        resized = _resized(lost, np.array([m.size_px for m in new]), self.options.far_size)
-        cost = 0.5 * unlike + 0.35 * np.minimum(apart / reach, 2) + 0.15 * resized
+        was_px = [m.own_px or m.size_px for m in lost]
+        resized = _resized(was_px, np.array([m.size_px for m in new]))
+        sd = np.hypot(options.again_size[0], options.again_size[1] * gone_s)
+        cost = 0.5 * (unlike / options.again_looks) ** 2
+        cost = cost + np.log1p((resized / sd) ** 2) + 0.5 * (apart / reach) ** 2
         return np.where(missed_s > 0, cost, np.inf)  # nobody is two people at a time
+
+
+def _shares(unlikely: np.ndarray, newcomer: float) -> np.ndarray:
+    """(M, K) -log likelihoods -> probability of each pair, among all others of the two.
+
+    A newcomer is one of those who were lost or somebody new; who was lost is one of the newcomers
+    or not here.  The smaller of the two probabilities.
+    """
+    likely = np.exp(-unlikely)
+    none = np.exp(-newcomer)
+    return likely / (none + np.maximum(likely.sum(0), likely.sum(1, keepdims=True)))
 
 
 def _finite(pose: Pose3D) -> Pose3D:
@@ -342,8 +456,23 @@ def _update(
         memory.size_px *= (size_px / memory.size_px) ** gain
     elif size_px > 0:
         memory.size_px = size_px
+    if memory.met:
+        if looks.any():
+            rate = 1 - np.exp(-(time_s - memory.lately_time_s) / options.lately_s)
+            memory.lately = memory.lately + rate * (looks - memory.lately)
+            memory.lately_time_s = time_s
+            memory.lately_frames += 1
+        if size_px > 0:
+            rate = 1 - np.exp(-passed_s / options.lately_s)
+            memory.lately_px = (memory.lately_px or size_px) ** (1 - rate) * size_px**rate
     memory.seen, memory.time_s = pose.partial, time_s
     memory.frames += 1
+    gain = max(1 / memory.frames, 1 - np.exp(-passed_s / options.hidden_s))
+    count = (pose.partial.score > 0).sum()
+    gain *= min(1.0, count / _ENOUGH)
+    memory.quality += gain * (pose.partial.score.sum() / count - memory.quality)
+    least = options.hidden_below if memory.shown else options.shown_at_least
+    memory.shown = not memory.track_id or memory.quality >= least
     memory.pose = _filtered(memory, pose, time_s, px)
     if not alone:
         memory.beside_s = time_s
@@ -362,6 +491,7 @@ def _born(
     memory = _Memory(
         pose.partial, pose, looks[None][: int(looks.any())], size_px, time_s, time_s,
         OneEuro(*options.filter_px), OneEuro(*options.filter_m), np.zeros(2),
+        _quality(pose.partial), size_px,
     )  # fmt: skip
     memory.pose = _filtered(memory, pose, time_s, px)
     return memory
@@ -375,6 +505,23 @@ def _become(new: _Memory, lost: _Memory) -> None:
     new.previous, new.previous_time_s = lost.previous, lost.previous_time_s
     new.before, new.before_time_s = lost.before, lost.before_time_s
     new.root_velocity_m_s = lost.root_velocity_m_s
+    new.own_px = lost.own_px or new.own_px
+    new.met = lost.met - {lost.track_id}
+
+
+def _exchange(one: _Memory, other: _Memory) -> None:
+    """Give two bodies each other's identities; motion, filters and fits stay with the bodies."""
+    for name in ("track_id", "looks", "own_px", "lengths_m"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        setattr(one, name, theirs)
+        setattr(other, name, mine)
+    both = {one.track_id, other.track_id}
+    one.met, other.met = ((one.met | other.met | both) - {m.track_id} for m in (one, other))
+    for m in (one, other):
+        for name in ("previous", "before"):
+            person = getattr(m, name)
+            if person is not None:
+                setattr(m, name, replace(person, track_id=m.track_id))
 
 
 def _filtered(memory: _Memory, pose: Pose3D, time_s: float, px: float) -> Pose3D:
@@ -415,12 +562,11 @@ def _apart(
     return np.where(some, np.where(count > 0, mean, middle) / size, np.inf)
 
 
-def _resized(people: Sequence[_Memory], sizes: np.ndarray, far: float) -> np.ndarray:
-    """(M, K) change of apparent size, 0 none .. 1 `far` or more; 0 where it is not known."""
-    old = np.array([m.size_px for m in people])[:, None]
-    known = (old > 0) & (sizes > 0)
-    change = np.abs(np.log(np.where(known, sizes / np.maximum(old, 1e-9), 1.0)))
-    return np.minimum(change / far, 1)
+def _resized(old_px: Sequence[float], now_px: np.ndarray) -> np.ndarray:
+    """(M, K) change of the logarithm of the apparent size; 0 where it is not known."""
+    old = np.array(old_px)[:, None]
+    known = (old > 0) & (now_px > 0)
+    return np.abs(np.log(np.where(known, now_px / np.maximum(old, 1e-9), 1.0)))
 
 
 def _unlike(lost: Sequence[_Memory], new: Sequence[_Memory]) -> np.ndarray:
@@ -486,17 +632,25 @@ def _torso_px(pose: PartialPose) -> float:
     return max(size, 4.0)
 
 
-def _overlapping(poses: Sequence[PartialPose], share: float) -> np.ndarray:
-    """(K,) bool: whose box is covered by another's to more than `share` of the smaller one."""
-    out = np.zeros(len(poses), bool)
-    boxes = []
-    for pose in poses:
+def _quality(pose: PartialPose) -> float:
+    """Mean score of the joints that are seen; what lacks to `_ENOUGH` counts as 0."""
+    return float(pose.score.sum() / max(_ENOUGH, (pose.score > 0).sum()))
+
+
+_ENOUGH = 8  # joints; fewer say less about whether somebody is there
+
+
+def _overlaps(poses: Sequence[PartialPose], share: float) -> np.ndarray:
+    """(K, K) bool: whose boxes cover each other to more than `share` of the smaller one."""
+    low = np.full((len(poses), 2), np.inf)
+    high = np.full((len(poses), 2), -np.inf)
+    for k, pose in enumerate(poses):
         joints = pose.joints_px[pose.score > 0]
-        boxes.append(np.concatenate([joints.min(0), joints.max(0)]) if len(joints) else np.zeros(4))
-    for i, a in enumerate(boxes):
-        for k, b in enumerate(boxes[:i]):
-            side = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-            smaller = min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2]))
-            if (side > 0).all() and np.prod(side) > share * smaller:
-                out[i] = out[k] = True
+        if len(joints):
+            low[k], high[k] = joints.min(0), joints.max(0)
+    side = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    shared = np.where((side > 0).all(-1), np.maximum(side, 0).prod(-1), 0.0)
+    own = np.where(np.isfinite(low).all(1), np.maximum(high - low, 0).prod(1), 0.0)
+    out: np.ndarray = shared > share * np.minimum.outer(own, own)
+    np.fill_diagonal(out, val=False)
     return out
