@@ -67,8 +67,8 @@ def random_light(rng: np.random.Generator, photo: np.ndarray | None = None) -> L
 
 def _ambient_of_photo(photo: np.ndarray, *, ambient: float) -> tuple[np.ndarray, np.ndarray, float]:
     """Sky and ground (3,) in the tint of the upper and lower part, and the exposure."""
-    linear = (photo.astype(np.float32) / 255) ** 2.2
-    rows, mean = len(photo), linear.mean((0, 1))
+    linear = (photo[::4, ::4].astype(np.float32) / 255) ** 2.2
+    rows, mean = len(linear), linear.mean((0, 1))
     sky = 0.5 * linear[: rows // 2].mean((0, 1)) + 0.5 * mean
     ground = linear[rows * 2 // 3 :].mean((0, 1))
     level = sky.mean() + 1e-3

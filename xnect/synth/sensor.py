@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -53,13 +54,13 @@ def camera_noise(
         x = cv2.filter2D(x, -1, _streak(rng, int(rng.integers(3, 9))))
     if rng.random() < options.small:
         x = _from_fewer(x, rng.uniform(0.35, 0.8))
-    x *= rng.uniform(0.9, 1.1, 3).astype(np.float32)
     if rng.random() < options.vignette:
         x *= _vignette(x.shape[0], x.shape[1], rng.uniform(0.1, 0.5))
     if rng.random() < options.grey:
         x[:] = x.mean(2, keepdims=True)
-    x += np.float32(rng.uniform(-8, 8))
-    x = (x - 128) * np.float32(rng.uniform(0.8, 1.2)) + 128
+    cast, contrast = rng.uniform(0.9, 1.1, 3), rng.uniform(0.8, 1.2)
+    x *= (cast * contrast).astype(np.float32)
+    x += np.float32((rng.uniform(-8, 8) - 128) * contrast + 128)
     x += _grain(rng, x)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))]
     bgr = np.ascontiguousarray(np.clip(x, 0, 255).astype(np.uint8)[..., ::-1])
@@ -70,8 +71,16 @@ def camera_noise(
 def _grain(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     """Noise of the sensor: of the light (more where it is bright) and of its electronics."""
     electronic, shot = rng.uniform(0.5, 5), rng.uniform(0, 0.45)
-    spread = np.sqrt(electronic**2 + shot**2 * np.clip(x[..., 1:2], 0, 255))
-    return np.asarray(rng.standard_normal(x.shape, np.float32) * spread.astype(np.float32))
+    spread = np.sqrt(electronic**2 + shot**2 * np.clip(x[..., 1:2], 0, 255), dtype=np.float32)
+    noise = _noise(max(1 << 21, 2 * x.size))
+    start = int(rng.integers(len(noise) - x.size + 1))
+    return np.asarray(noise[start : start + x.size].reshape(x.shape) * spread)
+
+
+@lru_cache(maxsize=1)
+def _noise(count: int) -> np.ndarray:
+    """Normal noise to cut pieces from: drawing it anew for every picture is what takes long."""
+    return np.random.default_rng(11).standard_normal(count, np.float32)
 
 
 def _streak(rng: np.random.Generator, size: int) -> np.ndarray:

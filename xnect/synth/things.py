@@ -9,29 +9,29 @@ import numpy as np
 from xnect.synth.assets import Assets
 from xnect.synth.body import Person
 from xnect.synth.labels import HAND_REACH, R
-from xnect.synth.materials import Row, material
+from xnect.synth.materials import TILE_PER_M, Row, material
 from xnect.synth.mesh import Mesh, join, make_mesh, yaw_matrix
 
 SIDES = 12
 """Of a round thing."""
 
 
+_FACES = [(axis, sign) for axis in range(3) for sign in (-1, 1)]
+_AROUND = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+_CORNERS = np.array([
+    np.insert(np.array(pair, float), axis, sign) for axis, sign in _FACES for pair in _AROUND
+])  # (24, 3), four for each face  # fmt: skip
+_NORMALS = np.repeat([np.eye(3)[axis] * sign for axis, sign in _FACES], 4, axis=0)
+_ACROSS_UP = np.repeat([((2, 1), (0, 2), (0, 1))[axis] for axis, _ in _FACES], 4, axis=0)
+_TRIANGLES = np.concatenate([np.array([[0, 1, 2], [0, 2, 3]]) + 4 * f for f in range(6)])
+
+
 def box(half_m: np.ndarray, centre_m: np.ndarray, *, turn: np.ndarray, row: Row) -> Mesh:
     """A box of half sizes (3,), its six faces with texture coordinates of their own."""
-    position, normal, uv = [], [], []
-    for axis in range(3):
-        a, b = (k for k in range(3) if k != axis)
-        for sign in (-1, 1):
-            for sa, sb in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
-                p, n = np.zeros(3), np.zeros(3)
-                p[axis], p[a], p[b] = sign * half_m[axis], sa * half_m[a], sb * half_m[b]
-                n[axis] = sign
-                position.append(p)
-                normal.append(n)
-                uv.append(p[[[2, 1], [0, 2], [0, 1]][axis]] * row[3])
-    triangles = np.concatenate([np.array([[0, 1, 2], [0, 2, 3]]) + 4 * f for f in range(6)])
-    return make_mesh(np.array(position) @ turn.T + centre_m, triangles, rows=[row],
-                     normal=np.array(normal) @ turn.T, uv=np.array(uv))  # fmt: skip
+    corners = _CORNERS * half_m
+    uv = np.take_along_axis(corners, _ACROSS_UP, 1) * row[TILE_PER_M]
+    return make_mesh(corners @ turn.T + centre_m, _TRIANGLES, rows=[row],
+                     normal=_NORMALS @ turn.T, uv=uv)  # fmt: skip
 
 
 def turned(
@@ -44,7 +44,7 @@ def turned(
     position = round_[None] * radius[:, None, None]
     position[..., 1] = height[:, None]
     u = np.broadcast_to(angle[None] * radius.max(), position.shape[:2])
-    uv = np.stack([u, position[..., 1]], -1).reshape(-1, 2) * row[3]
+    uv = np.stack([u, position[..., 1]], -1).reshape(-1, 2) * row[TILE_PER_M]
     lower = np.arange((len(radius) - 1) * (SIDES + 1)).reshape(-1, SIDES + 1)[:, :-1].ravel()
     upper = lower + SIDES + 1
     triangles = np.concatenate([
