@@ -261,7 +261,7 @@ def test_the_command_trains_and_goes_on_exactly(tmp_path, monkeypatch, capsys):
 
 @needs_pack
 def test_evidence_depends_on_its_number_alone(pack):
-    stream = EvidenceStream(*pack, SMALL, batch=4, seed=3)
+    stream = EvidenceStream(*pack, SMALL, batch=4, seed=3, detector=EvidenceOptions())
     whole = list(islice(stream, 6))
     for number in (1, 2, 5):
         again = next(stream.from_batch(number))

@@ -30,7 +30,7 @@ _LIMB_JOINTS = [
     for parts in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
 ]
 _TORSO = [J2D[n] for n in ("neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip")]
-_NOISE = (0.5, 0.8, 1, 1, 1, 1, 1, 1, 1.4, 1.1, 1.2, 1.4, 1.1, 1.2, 0.5, 0.5, 0.6, 0.6)
+JOINT_NOISE = (0.5, 0.8, 1, 1, 1, 1, 1, 1, 1.4, 1.1, 1.2, 1.4, 1.1, 1.2, 0.5, 0.5, 0.6, 0.6)
 """How uncertain each 2D joint is against the shoulder, roughly as COCO's annotators are."""
 
 
@@ -226,7 +226,7 @@ def _disturb(
     worse = torch.exp(0.5 * _randn(rng, count, 18))  # of each joint
     guessed = (_rand(rng, count, 18) < 0.08) & (options.drop > 0)
     worse = torch.where(guessed, 3 * worse, worse)
-    sigma = options.noise_m * quality * worse * torch.tensor(_NOISE) / depth[:, None]
+    sigma = options.noise_m * quality * worse * torch.tensor(JOINT_NOISE) / depth[:, None]
     sigma = (sigma**2 + (0.7 * view.pixel[:, None]) ** 2).sqrt()
     wild = _rand(rng, count, 18) < options.outlier
     sigma = torch.where(wild, sigma + 0.25 / depth[:, None], sigma)

@@ -100,7 +100,8 @@ class Progress:
     def line(self, **fields: Any) -> None:
         """One line of the log."""
         try:
-            print(json.dumps(fields), file=self._log, flush=True)
+            self._log.write(json.dumps(fields) + "\n")
+            self._log.flush()
         except OSError as error:
             tqdm.write(f"cannot write {self._log.name}: {error.strerror or error}")
 

@@ -34,6 +34,7 @@ from xnect.skeleton import BONE_PARENTS, JOINTS3D, ROOT
 from xnect.synth.evidence import Evidence, EvidenceOptions, simulate
 from xnect.synth.skeletons import Bodies, Motion, Skeletons, draw, load_bodies, load_motion
 from xnect.train.checkpoint import load_checkpoint
+from xnect.train.detector_noise import read_evidence
 from xnect.train.loop import join_processes, train
 from xnect.train.options import TrainOptions, add_flags
 
@@ -81,6 +82,7 @@ class EvidenceStream:
     options: LifterOptions
     batch: int
     seed: int
+    detector: EvidenceOptions
 
     def __iter__(self) -> Iterator[Evidence]:
         """From the first batch."""
@@ -99,7 +101,7 @@ class EvidenceStream:
                 rng = np.random.default_rng([self.seed, 0, n])
                 chosen = torch.from_numpy(rng.integers(len(joints), size=self.batch))
                 seed = int(rng.integers(2**40))
-                yield simulate(joints[chosen], shown[chosen], EvidenceOptions(), seed)
+                yield simulate(joints[chosen], shown[chosen], self.detector, seed)
             number = (newest + 1) * o.renew_every
 
     def _block(self, number: int) -> tuple[Tensor, Tensor]:
@@ -168,6 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of body.npz, motion.npz")
     parser.add_argument("-o", "--out", type=Path, required=True, help="weights to write")
     parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument(
+        "--evidence", type=Path, help="errors of Stage I, as `xnect.train.detector_noise` writes"
+    )
     add_flags(parser, RECIPE)
     for field in fields(LifterOptions):
         flag = "--" + field.name.replace("_", "-")
@@ -178,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         rank = join_processes(options.device)
-        log.info(_train_lifter(options, poses, flags["data"], flags["out"], flags["start"], rank))
+        detector = read_evidence(flags["evidence"]) if flags["evidence"] else EvidenceOptions()
+        files = Files(flags["data"], flags["out"], flags["start"])
+        log.info(_train_lifter(options, poses, detector, files, rank))
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -188,27 +195,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Files:
+    """Where things lie."""
+
+    data: Path
+    out: Path
+    start: Path | None
+
+
 def _train_lifter(
-    options: TrainOptions,
-    poses: LifterOptions,
-    data: Path,
-    out: Path,
-    start: Path | None,
-    rank: int,
+    options: TrainOptions, poses: LifterOptions, detector: EvidenceOptions, files: Files, rank: int
 ) -> str:
     """Everything behind the command; returns why it ended."""
     torch.manual_seed(options.seed)
-    bodies = load_bodies(data)
-    held_out = load_motion(data, held_out=True)
+    bodies = load_bodies(files.data)
+    held_out = load_motion(files.data, held_out=True)
     validation = draw(np.random.default_rng(1), bodies, held_out, poses.people, mix=False)
     lifter = Lifter(N_FEATURES, root=ROOT, width=poses.width, blocks=poses.blocks)
-    if start is not None:
-        lifter = load_lifter(start).train()
-    notes = {**NOTES, "poses": json.dumps(asdict(poses)), "started_from": str(start)}
+    if files.start is not None:
+        lifter = load_lifter(files.start).train()
+    notes = {**NOTES, "poses": json.dumps(asdict(poses)), "started_from": str(files.start)}
+    notes["evidence"] = json.dumps(asdict(detector))
     stream = EvidenceStream(
-        bodies, load_motion(data), poses, options.batch, options.seed + 1000 * rank
+        bodies, load_motion(files.data), poses, options.batch, options.seed + 1000 * rank, detector
     )
-    run = out.with_suffix(".run")
+    run = files.out.with_suffix(".run")
     reason = train(
         lifter,
         stream,
@@ -226,8 +238,8 @@ def _train_lifter(
     for name, row in report.items():
         log.info("  %-24s mpjpe %.1f  pa_mpjpe %.1f mm", name, row["mpjpe"], row["pa_mpjpe"])
     notes |= {"options": json.dumps(asdict(options)), "commit": _commit()}
-    save_lifter(out, average, {**notes, "validation_mm": repr(report)})
-    return f"{reason}; wrote {out}"
+    save_lifter(files.out, average, {**notes, "validation_mm": repr(report)})
+    return f"{reason}; wrote {files.out}"
 
 
 if __name__ == "__main__":
