@@ -8,9 +8,10 @@ The life of a frame:
 | 2 | `network` | tensor -> heatmaps, affinities, codes, offsets at stride 8; one copy to the host |
 | 3 | `associate` | maps -> `PartialPose` of each person, in pixels of the picture |
 | 4 | `refine` | a second look at each person -> `PartialPose` with surer joints |
-| 5 | `lift` | -> `Pose3D`: complete, root-relative, reference size |
-| 6 | `track` | -> `Track`: who is who; the only state |
-| 7 | `fit` | -> `Person`: joint angles and joints in metric camera space |
+| 5 | `sides` | in a video: left and right that continue those of the frames before |
+| 6 | `lift` | -> `Pose3D`: complete, root-relative, reference size |
+| 7 | `track` | -> `Track`: who is who; the only state |
+| 8 | `fit` | -> `Person`: joint angles and joints in metric camera space |
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from xnect.network import Network, channels_last
 from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
 from xnect.proportions import Builds, ProportionOptions
 from xnect.refine import RefineOptions, refine
+from xnect.sides import Sides
 from xnect.times import Times
 from xnect.track import Tracker, TrackOptions
 from xnect.types import Frame, PartialPose, Person, Pose3D, Result
@@ -140,7 +142,7 @@ class Pipeline:
         Raises:
             BadInput: a frame that is no picture.
         """
-        tracker, times = Tracker(self.track_options), Times()
+        tracker, times, sides = Tracker(self.track_options), Times(), Sides()
         builds = self._builds()
         for number, item in enumerate(frames):
             frame = item if isinstance(item, Frame) else Frame(number, number / fps, item)
@@ -148,7 +150,7 @@ class Pipeline:
             watch = Stopwatch()
             picture = as_rgb8(frame.image)
             camera = self.camera_for(picture)
-            poses = self._poses(picture, camera, watch)
+            poses = self._poses(picture, camera, watch, sides, frame.time_s)
             with watch("track"):
                 tracks = tracker.match(poses, picture, frame.time_s)
             with watch("fit"):
@@ -213,8 +215,18 @@ class Pipeline:
                 half=self.half,
             )
 
-    def _poses(self, picture: np.ndarray, camera: Camera, watch: Stopwatch) -> list[Pose3D]:
+    def _poses(
+        self,
+        picture: np.ndarray,
+        camera: Camera,
+        watch: Stopwatch,
+        sides: Sides | None = None,
+        time_s: float = 0.0,
+    ) -> list[Pose3D]:
         partials = self._partials(picture, watch)
+        if sides is not None:
+            with watch("track"):
+                partials = sides.update(partials, time_s)
         with watch("lift"):
             return lift(partials, self.lifter, camera=camera)
 

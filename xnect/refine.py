@@ -138,6 +138,24 @@ def best_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, n
     return np.stack([column, row], -1) + np.clip(shift, -1, 1), score
 
 
+def side_margin(heatmaps: np.ndarray) -> np.ndarray:
+    """(P, J, h, w) -> (P, J) log-odds of each joint at its best cell against its twin there.
+
+    The twin counts where it is surest in the 3x3 cells round that place.
+    """
+    people, joints, _, w = heatmaps.shape
+    row, column = np.divmod(heatmaps.reshape(people, joints, -1).argmax(-1), w)
+    p, j = np.indices((people, joints))
+    own = heatmaps[p, j, row, column]
+    padded = np.pad(heatmaps, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    around = [
+        padded[p, np.array(FLIP2D)[j], row + dy, column + dx] for dy in range(3) for dx in range(3)
+    ]
+    twin = np.max(around, 0)
+    own, twin = np.clip((own, twin), 1e-4, 1 - 1e-4)
+    return np.log(own / (1 - own)) - np.log(twin / (1 - twin))
+
+
 def refine(
     people: Sequence[PartialPose],
     picture: np.ndarray,
@@ -177,13 +195,14 @@ def refine(
             refiner, inputs, device=device, half=half, flip_test=options.flip_test
         )
         cells, found = best_cells(heatmaps, offsets)
+        margin = side_margin(heatmaps)
         pixels = cells * STRIDE + (STRIDE - 1) / 2  # of the input
         scale = (where.side_px / SIDE_PX)[:, None, None]
         new = (pixels - (SIDE_PX - 1) / 2) * scale + where.centre_px[:, None]
         there = found >= options.joint_at_least
         there[there.sum(1) < 3] = False
         alive = there.any(1)
-        joints, score = new[alive], (found * there)[alive]
+        joints, score, margin = new[alive], (found * there)[alive], margin[alive]
         if not len(joints):
             return []
     total = score.mean(1)
@@ -194,7 +213,7 @@ def refine(
         near = options.same_within * size
         if not any(_same(joints[[i, k]], score[[i, k]], near[k], options) for k in kept):
             kept.append(i)
-    return [_pose(joints[i], score[i], codes, image_from_cell) for i in kept]
+    return [_pose(joints[i], score[i], margin[i], codes, image_from_cell) for i in kept]
 
 
 def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions) -> bool:
@@ -207,7 +226,11 @@ def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: Refi
 
 
 def _pose(
-    joints: np.ndarray, score: np.ndarray, codes: np.ndarray, image_from_cell: np.ndarray
+    joints: np.ndarray,
+    score: np.ndarray,
+    margin: np.ndarray,
+    codes: np.ndarray,
+    image_from_cell: np.ndarray,
 ) -> PartialPose:
     back = np.linalg.inv(np.vstack([image_from_cell, [0, 0, 1]]))
     x, y = np.rint(joints @ back[:2, :2].T + back[:2, 2]).astype(np.intp).T
@@ -218,4 +241,5 @@ def _pose(
         score.astype(np.float32),
         np.where(seen[:, None], at, 0.0).astype(np.float32),
         person_score(score),
+        margin.astype(np.float32),
     )

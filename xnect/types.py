@@ -33,6 +33,9 @@ class PartialPose:
     score: np.ndarray  # (18,) 0..1, 0 where the joint was not seen
     codes: np.ndarray  # (18, 63) 3D encoding at each joint, zeros where not seen; planar x, y, z
     person_score: float  # 0..1
+    margin: np.ndarray | None = (
+        None  # (18,) log-odds of each joint against its twin of the other side at the same place
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,129 @@
+"""Left and right over time: exchanges are undone, and what was right stays as it is."""
+
+import numpy as np
+import pytest
+
+from xnect.sides import ARMS, LEGS, Sides, exchanged
+from xnect.skeleton import FLIP2D, FLIP3D, J2D
+from xnect.types import PartialPose
+
+FPS = 30.0
+
+
+def walker(time_s: float, *, turn: float = 0.6) -> np.ndarray:
+    """(18, 2) px of somebody 200 px tall who walks across, seen at an angle."""
+    swing = 0.5 * np.sin(2 * np.pi * 1.0 * time_s)
+    wide = np.cos(turn)
+    joints = np.zeros((18, 2))
+    places = {"nose": (0.02, 1.65), "neck": (0, 1.45)}
+    for side, sign in (("left", 1), ("right", -1)):
+        leg, arm = sign * swing, -sign * swing
+        places[f"{side}_shoulder"] = (0.18 * sign * wide, 1.42)
+        places[f"{side}_elbow"] = (0.2 * sign * wide + 0.2 * np.sin(arm), 1.15)
+        places[f"{side}_wrist"] = (0.2 * sign * wide + 0.42 * np.sin(arm), 0.92)
+        places[f"{side}_hip"] = (0.11 * sign * wide, 0.92)
+        places[f"{side}_knee"] = (0.11 * sign * wide + 0.42 * np.sin(leg), 0.5)
+        places[f"{side}_ankle"] = (0.11 * sign * wide + 0.8 * np.sin(leg), 0.1)
+        places[f"{side}_eye"] = (0.03 * sign, 1.68)
+        places[f"{side}_ear"] = (0.07 * sign, 1.66)
+    for name, (x, y) in places.items():
+        joints[J2D[name]] = x, -y
+    return joints * 120 + (100 + 60 * time_s, 300)
+
+
+def pose(joints: np.ndarray, margin: float = 1.0) -> PartialPose:
+    codes = np.zeros((18, 63), np.float32)
+    full = np.full(18, margin, np.float32)
+    return PartialPose(joints.astype(np.float32), np.full(18, 0.8, np.float32), codes, 0.8, full)
+
+
+def wrong(given: PartialPose, true: np.ndarray, part: tuple[int, ...]) -> bool:
+    own = [*part, *(FLIP2D[j] for j in part)]
+    other = [FLIP2D[j] for j in own]
+    away = np.abs(given.joints_px[own] - true[own]).sum()
+    return bool(away > np.abs(given.joints_px[own] - true[other]).sum())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_exchanges_of_some_frames_are_undone(seed):
+    """Bursts of frames with arms or legs exchanged, with small margins, as networks make them."""
+    rng = np.random.default_rng(seed)
+    sides, raw, left_over, count = Sides(), 0, 0, 0
+    state = [False, False]
+    for frame in range(150):
+        true = walker(frame / FPS)
+        if frame > 15:
+            state = [s ^ (rng.random() < (0.3 if s else 0.06)) for s in state]
+        seen = pose(true + rng.normal(0, 1.5, true.shape), 0.4 if any(state) else 1.5)
+        seen = exchanged(seen, *state)
+        given = sides.update([seen], frame / FPS)[0]
+        for part, is_wrong in zip((ARMS, LEGS), state, strict=True):
+            raw, count = raw + is_wrong, count + 1
+            left_over += wrong(given, true, part)
+    assert raw > 0.1 * count
+    assert left_over < 0.3 * raw
+
+
+def test_what_is_right_stays_as_it_is():
+    sides = Sides()
+    for frame in range(90):
+        seen = pose(walker(frame / FPS))
+        given = sides.update([seen], frame / FPS)[0]
+        np.testing.assert_array_equal(given.joints_px, seen.joints_px)
+
+
+def test_somebody_who_turns_round_is_followed():
+    """From front to back in two seconds: left and right change places in the picture."""
+    sides = Sides()
+    for frame in range(90):
+        seen = pose(walker(frame / FPS, turn=np.pi * min(frame / 60, 1)))
+        given = sides.update([seen], frame / FPS)[0]
+        np.testing.assert_array_equal(given.joints_px, seen.joints_px)
+
+
+def test_a_wrong_start_is_mended_when_the_network_is_sure():
+    sides = Sides()
+    for frame in range(10):
+        sides.update([exchanged(pose(walker(frame / FPS), 0.3), True, True)], frame / FPS)
+    for frame in range(10, 70):
+        true = walker(frame / FPS)
+        given = sides.update([pose(true, 2.0)], frame / FPS)[0]
+    assert not wrong(given, true, ARMS)
+    assert not wrong(given, true, LEGS)
+
+
+def test_people_are_not_mixed_up_and_keep_their_order():
+    sides, shift = Sides(), np.array([150.0, 0])
+    for frame in range(40):
+        one, two = walker(frame / FPS), walker(frame / FPS) + shift
+        swap = frame in (20, 21, 30)
+        seen = [pose(two), exchanged(pose(one, 0.3 if swap else 1.0), swap, swap)]
+        given = sides.update(seen, frame / FPS)
+        np.testing.assert_array_equal(given[0].joints_px, seen[0].joints_px)
+        assert not wrong(given[1], one, LEGS)
+
+
+def test_exchanging_twice_changes_nothing_and_codes_go_with_their_joints():
+    rng = np.random.default_rng(1)
+    codes = rng.normal(size=(18, 63)).astype(np.float32)
+    one = PartialPose(rng.normal(size=(18, 2)), rng.random(18), codes, 0.5, rng.random(18))
+    twice = exchanged(exchanged(one, True, True), True, True)
+    np.testing.assert_array_equal(twice.joints_px, one.joints_px)
+    np.testing.assert_array_equal(twice.codes, one.codes)
+    once = exchanged(one, False, True)
+    left, right = J2D["left_knee"], J2D["right_knee"]
+    np.testing.assert_array_equal(once.joints_px[left], one.joints_px[right])
+    bones = codes.reshape(18, 3, 21)
+    np.testing.assert_array_equal(
+        once.codes.reshape(18, 3, 21)[left], bones[right][:, list(FLIP3D)]
+    )
+    wrist = J2D["left_wrist"]
+    np.testing.assert_array_equal(once.codes[wrist], one.codes[wrist])
+
+
+def test_nobody_and_one_joint_are_taken():
+    sides = Sides()
+    assert sides.update([], 0.0) == []
+    alone = PartialPose(np.zeros((18, 2)), np.eye(18)[4] * 0.5, np.zeros((18, 63)), 0.1)
+    for frame in range(3):
+        assert len(sides.update([alone], frame / FPS)) == 1

@@ -1,0 +1,211 @@
+"""Left and right over time: nobody's left leg becomes the right one from frame to frame.
+
+In single pictures the networks often exchange the sides of arms or legs, above all in people seen
+from behind or from the side.  In a video the joints move little between frames, so that the labels
+of one frame can be followed into the next.  For the arms and for the legs of each person two
+hypotheses are kept, labels as they are or exchanged, as the log-odds of a hidden Markov chain:
+
+* how well the joints continue the motion of those before them, as labelled or exchanged, carries
+  the belief on;
+* how much surer the network was of its own labels than of exchanged ones (`PartialPose.margin`) is
+  the evidence of the frame, weak, because the errors of neighbouring frames are the same error.
+
+A filter: it looks back only, and has no delay.  Ours; not in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from xnect.skeleton import FLIP2D, FLIP3D, J2D, JOINTS2D
+from xnect.types import PartialPose
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """How sides are followed.  Lengths are shares of the person's size."""
+
+    step: float = 0.04  # usual error of the predicted place of a joint, at 30 frames per second
+    link_at_most: float = 8.0  # log-odds: even the clearest link may be a wrong one
+    vote: float = 0.25  # of the network's margin, squared: small ones are as often wrong as right
+    margin_at_most: float = 2.5
+    unclear: float = 2.0  # a link of fewer log-odds says nothing: wait for a clearer frame
+    together: float = 0.4  # of their distance before: two joints nearer than that are seen as one
+    belief_at_most: float = 10.0
+    same_within: float = 0.3  # mean distance of a person's joints from those remembered
+    remembered_s: float = 0.5
+
+
+ARMS = tuple(J2D[f"left_{part}"] for part in ("shoulder", "elbow", "wrist", "eye", "ear"))
+LEGS = tuple(J2D[f"left_{part}"] for part in ("hip", "knee", "ankle"))
+PARTS = (ARMS, LEGS)
+
+_FLIP2D, _FLIP3D = np.array(FLIP2D), np.array(FLIP3D)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Memory:
+    """One person of the last frames, with the sides that were given out."""
+
+    joints_px: np.ndarray  # (18, 2)
+    speed_px_s: np.ndarray  # (18, 2)
+    seen: np.ndarray  # (18,) bool
+    belief: np.ndarray  # (2,) log-odds that arms and legs were given out right
+    part_s: np.ndarray  # (2,) time of the frame in which the sides of arms and legs were clear
+    time_s: float
+
+
+class Sides:
+    """The sides of everybody in one stream; call `update` once for each frame."""
+
+    def __init__(self, options: SideOptions = SideOptions()) -> None:
+        self.options = options
+        self._known: list[_Memory] = []
+
+    def update(self, people: Sequence[PartialPose], time_s: float) -> list[PartialPose]:
+        """The people of the next frame, in their order, with sides that continue those before."""
+        o = self.options
+        self._known = [m for m in self._known if 0 <= time_s - m.time_s <= o.remembered_s]
+        before = _matched(people, self._known, time_s, o)
+        out, known = [], []
+        for person, memory in zip(people, before, strict=True):
+            votes = o.vote * _votes(person, o) ** 2
+            links = np.zeros(2) if memory is None else _links(person, memory, time_s, o)
+            belief = votes if memory is None else _carried(memory.belief, links) + votes
+            belief = np.clip(belief, -o.belief_at_most, o.belief_at_most)
+            given = exchanged(person, *(belief < 0))
+            out.append(given)
+            unclear = (np.abs(links) < o.unclear) & (memory is not None)
+            known.append(_remembered(given, memory, np.abs(belief), unclear, time_s, o))
+        taken = {id(m) for m in before if m is not None}
+        self._known = known + [m for m in self._known if id(m) not in taken]
+        return out
+
+
+def exchanged(person: PartialPose, arms: bool, legs: bool) -> PartialPose:
+    """The same joints, with left and right of arms or legs exchanged; codes go with their joints.
+
+    A code tells bones apart by side as well, so its bones are exchanged where its joint is.
+    """
+    if not arms and not legs:
+        return person
+    source = np.arange(len(JOINTS2D))
+    for part, wanted in zip(PARTS, (arms, legs), strict=True):
+        if wanted:
+            both = np.array([*part, *_FLIP2D[list(part)]])
+            source[both] = _FLIP2D[both]
+    codes = person.codes[source]
+    turned = source != np.arange(len(JOINTS2D))
+    bones = codes.reshape(len(JOINTS2D), 3, -1)[:, :, _FLIP3D].reshape(codes.shape)
+    return replace(
+        person,
+        joints_px=person.joints_px[source],
+        score=person.score[source],
+        codes=np.where(turned[:, None], bones, codes).astype(np.float32),
+        margin=None if person.margin is None else person.margin[source],
+    )
+
+
+def _size(joints_px: np.ndarray, seen: np.ndarray) -> float:
+    return float(max(np.ptp(joints_px[seen], axis=0).max(), 1.0)) if seen.any() else 1.0
+
+
+def _predicted(memory: _Memory, time_s: float) -> np.ndarray:
+    return memory.joints_px + memory.speed_px_s * (time_s - memory.time_s)
+
+
+def _matched(
+    people: Sequence[PartialPose], known: Sequence[_Memory], time_s: float, o: SideOptions
+) -> list[_Memory | None]:
+    """Who each person was in the frames before; sides play no part in it."""
+    cost = np.full((len(people), len(known)), 1e3)
+    for column, memory in enumerate(known):
+        was = _predicted(memory, time_s)
+        for row, person in enumerate(people):
+            seen = person.score > 0
+            away = np.full((2, len(JOINTS2D)), np.inf)
+            for k, order in enumerate((np.arange(len(JOINTS2D)), _FLIP2D)):
+                both = seen & memory.seen[order]
+                away[k, both] = np.linalg.norm(person.joints_px[both] - was[order][both], axis=-1)
+            best = away.min(0)
+            if np.isfinite(best).sum() >= 3:
+                size = _size(person.joints_px, seen)
+                cost[row, column] = best[np.isfinite(best)].mean() / size
+    before: list[_Memory | None] = [None] * len(people)
+    for row, column in zip(*linear_sum_assignment(cost), strict=True):
+        if cost[row, column] <= o.same_within:
+            before[row] = known[column]
+    return before
+
+
+def _carried(belief: np.ndarray, link: np.ndarray) -> np.ndarray:
+    """Log-odds that the labels are right: those before were and go on, or were not and do not."""
+    return np.logaddexp(belief + link, 0) - np.logaddexp(belief, link)
+
+
+def _votes(person: PartialPose, o: SideOptions) -> np.ndarray:
+    """(2,) how much surer the network is of its labels than of exchanged ones; never negative."""
+    if person.margin is None:
+        return np.full(2, 0.5 * o.margin_at_most)
+    votes = np.zeros(2)
+    for k, part in enumerate(PARTS):
+        both = np.array([*part, *_FLIP2D[list(part)]])
+        seen = both[person.score[both] > 0]
+        if len(seen):
+            votes[k] = np.clip(person.margin[seen], 0, o.margin_at_most).mean()
+    return votes
+
+
+def _links(person: PartialPose, memory: _Memory, time_s: float, o: SideOptions) -> np.ndarray:
+    """(2,) log-odds that the labels continue those remembered, against exchanged ones."""
+    was, seen = _predicted(memory, time_s), person.score > 0
+    size = _size(person.joints_px, seen)
+    links = np.zeros(2)
+    for k, part in enumerate(PARTS):
+        step = o.step * size * max(30 * (time_s - memory.part_s[k]), 1.0) ** 0.5
+        for joint in (*part, *_FLIP2D[list(part)]):
+            twin = _FLIP2D[joint]
+            if not (seen[joint] and memory.seen[joint] and memory.seen[twin]):
+                continue
+            apart = np.linalg.norm(was[joint] - was[twin])
+            if seen[twin]:
+                now = np.linalg.norm(person.joints_px[joint] - person.joints_px[twin])
+                if now < o.together * apart:
+                    continue  # the network put both on one limb
+            away = np.square(person.joints_px[joint] - was[[joint, twin]]).sum(-1)
+            links[k] += np.clip((away[1] - away[0]) / (2 * step**2), -4, 4)
+    return np.clip(links, -o.link_at_most, o.link_at_most)
+
+
+def _remembered(
+    person: PartialPose,
+    memory: _Memory | None,
+    belief: np.ndarray,
+    unclear: np.ndarray,
+    time_s: float,
+    o: SideOptions,
+) -> _Memory:
+    """What is kept of this frame; parts whose sides are unclear stay as they were before."""
+    seen, speed = person.score > 0, np.zeros((len(JOINTS2D), 2))
+    joints, part_s = person.joints_px.astype(np.float64), np.full(2, time_s)
+    if memory is None or time_s <= memory.time_s:
+        return _Memory(joints, speed, seen, belief, part_s, time_s)
+    both, gap = seen & memory.seen, time_s - memory.time_s
+    speed[both] = 0.5 * memory.speed_px_s[both] + 0.5 * (joints - memory.joints_px)[both] / gap
+    belief, seen = belief.copy(), seen.copy()
+    was = _predicted(memory, time_s)
+    for k, part in enumerate(PARTS):
+        surer = memory.belief[k] > belief[k] and time_s - memory.part_s[k] < o.remembered_s
+        if unclear[k] and surer:
+            own = np.array([*part, *_FLIP2D[list(part)]])
+            joints[own], speed[own], seen[own] = (
+                was[own],
+                0.8 * memory.speed_px_s[own],
+                memory.seen[own],
+            )
+            belief[k], part_s[k] = memory.belief[k], memory.part_s[k]
+    return _Memory(joints, speed, seen, belief, part_s, time_s)
