@@ -149,7 +149,8 @@ def joint_shares(
             labels[a["image_id"]].append(a)
     for d in found:
         people[d["image_id"]].append(np.reshape(d["keypoints"], (17, 3))[:, :2])
-    states, rights = [np.zeros((0, 17))], [np.zeros((0, 17), bool)]
+    states: list[np.ndarray] = [np.zeros((0, 17))]
+    rights: list[np.ndarray] = [np.zeros((0, 17), bool)]
     for image, rows in labels.items():
         true = np.array([np.reshape(a["keypoints"], (17, 3)) for a in rows], np.float64)
         area = np.array([a["area"] for a in rows], np.float64)

@@ -65,9 +65,10 @@ class PictureSource:
 
     def __init__(self, assets: Assets, options: DatasetOptions) -> None:
         self._assets, self._options = assets, options
-        kind = {"backend": options.backend, "device": options.device}
-        self._fast = renderer(assets, supersampling=1, **kind)
-        self._smooth = renderer(assets, supersampling=2, **kind)
+        self._fast, self._smooth = (
+            renderer(assets, backend=options.backend, device=options.device, supersampling=n)
+            for n in (1, 2)
+        )
         self._photos: dict[str, np.ndarray] = {}
 
     def pictures(self, *, seed: int, shard: int) -> Iterator[tuple[Picture, Scene]]:

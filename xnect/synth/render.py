@@ -179,9 +179,8 @@ class Renderer:
 def eye_table(view: View, factor: int) -> np.ndarray:
     """(5, 3) float32 rows for the kernels, of a picture `factor` times as large; see `shade`."""
     camera, k = view.camera, factor
-    inner = [[k * camera.fx_px, k * (camera.cx_px + 0.5), k * (camera.cy_px + 0.5)]]
-    rows = [view.camera_from_world, view.position_m[None], inner]
-    return np.concatenate(rows).astype(np.float32)
+    inner = np.array([k * camera.fx_px, k * (camera.cx_px + 0.5), k * (camera.cy_px + 0.5)])
+    return np.vstack([view.camera_from_world, view.position_m, inner]).astype(np.float32)
 
 
 def _before(

@@ -129,7 +129,8 @@ def base_colour(
     colour[textured] = texel**2
     tiled = torch.nonzero(tile >= 0)[:, 0]
     footprint = pixel_m[tiled] * m[tiled, TILE_PER_M]
-    colour[tiled] = tile_colour(library, tile[tiled], *uv[tiled].T, footprint)
+    u, v = uv[tiled].unbind(1)
+    colour[tiled] = tile_colour(library, tile[tiled], u, v, footprint)
     grey = torch.ones(len(m), device=m.device)
     recolour = m[:, RECOLOUR] > 0.5
     shade = (colour @ torch.tensor([0.3, 0.59, 0.11], device=m.device)) / 0.35
