@@ -111,6 +111,26 @@ def test_where_the_refiner_sees_nobody_there_is_nobody():
     assert refine([], picture, Dots(), CODES, AFFINE) == []
 
 
+def test_a_limb_is_not_a_person_of_its_own():
+    class Body(torch.nn.Module):
+        """Everybody it is shown fills the input."""
+
+        def forward(self, images):
+            places = somebody((63.5, 63.5), 92.0).joints_px
+            heatmaps = torch.full((len(images), 18, 16, 16), -8.0)
+            for joint, (x, y) in enumerate(places):
+                heatmaps[:, joint, int(y // 8), int(x // 8)] = 2.0
+            return PersonMaps(heatmaps, torch.zeros(len(images), 18, 2, 16, 16))
+
+    picture = np.zeros((240, 320, 3), np.uint8)
+    hand = somebody((140, 110), 25.0)
+    found = refine([somebody((160, 105), 180.0), hand], picture, Body(), CODES, AFFINE)
+    assert len(found) == 1
+    beside = somebody((300, 105), 25.0)
+    found = refine([somebody((130, 105), 180.0), beside], picture, Body(), CODES, AFFINE)
+    assert len(found) == 2
+
+
 def test_a_fragment_is_looked_at_with_room_for_its_body():
     """Head and shoulders alone: the square has room for a torso of that scale."""
     whole = somebody((100, 100), 100.0)

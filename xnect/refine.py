@@ -35,9 +35,10 @@ class RefineOptions:
 
     rounds: int = 1  # looks; each starts from the box that the one before it found
     joint_at_least: float = 0.1  # heatmap value below which a joint is absent
-    person_at_least: float = 0.15  # mean of the joints' values below which there is nobody
+    person_at_least: float = 0.3  # mean of the joints' values below which there is nobody
     same_within: float = 0.12  # of the box's longer side: joints at the same place
     same_share: float = 0.6  # of the joints at the same place as a surer person's: the same person
+    part_size: float = 0.35  # of the size of somebody whose box holds it all: a limb, not a person
     smallest_m: float = 0.6  # side of the box at the least, by the longest limb that was found
     flip_test: bool = False
 
@@ -211,7 +212,8 @@ def refine(
     kept: list[int] = []
     for i in order:
         near = options.same_within * size
-        if not any(_same(joints[[i, k]], score[[i, k]], near[k], options) for k in kept):
+        same = any(_same(joints[[i, k]], score[[i, k]], near[k], options) for k in kept)
+        if not same and not _is_part(i, joints, score, options):
             kept.append(i)
     return [_pose(joints[i], score[i], margin[i], codes, image_from_cell) for i in kept]
 
@@ -223,6 +225,15 @@ def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: Refi
         return False
     near = np.linalg.norm(joints[0, both] - joints[1, both], axis=-1) <= within_px
     return bool(near.mean() >= options.same_share)
+
+
+def _is_part(one: int, joints: np.ndarray, score: np.ndarray, options: RefineOptions) -> bool:
+    """Whether a person is tiny and wholly in the box of another: a limb taken for somebody."""
+    low = np.where((score > 0)[..., None], joints, np.inf).min(1)  # (P, 2)
+    high = np.where((score > 0)[..., None], joints, -np.inf).max(1)
+    holds = ((low <= low[one]) & (high >= high[one])).all(1)
+    size = (high - low).max(1)
+    return bool((holds & (size[one] < options.part_size * size)).any())
 
 
 def _pose(
