@@ -90,7 +90,7 @@ def warp_sample(sample: Sample, warp: Warp, options: AugmentOptions) -> Sample:
         ignored = cv2.warpAffine(sample.ignore_mask, matrix, (side, side), flags=cv2.INTER_NEAREST)
     joints = sample.joints_px @ matrix[:, :2].T + matrix[:, 2]
     height, width = sample.image.shape[:2]
-    there = ((sample.joints_px > -1) & (sample.joints_px < (width, height))).all(-1)
+    there = np.asarray(((sample.joints_px > -1) & (sample.joints_px < (width, height))).all(-1))
     state, points, weight = sample.state.copy(), sample.joints3d_m.copy(), sample.joints3d_weight
     points[..., :2] = points[..., :2] @ warp.turn.T
     if warp.flip:

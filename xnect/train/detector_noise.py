@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -207,7 +208,8 @@ def read_evidence(path: Path) -> EvidenceOptions:
     for name in names:
         if not isinstance(data[name], (int, float)) or not 0 <= data[name] <= 1:
             raise BadInput(f"{path}: {name} must be a number from 0 to 1, got {data[name]!r}")
-    return replace(EvidenceOptions(), **{name: float(data[name]) for name in names})
+    values: dict[str, Any] = {name: float(data[name]) for name in names}
+    return replace(EvidenceOptions(), **values)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

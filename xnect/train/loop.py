@@ -396,7 +396,7 @@ def _stop_signals() -> Iterator[list[str]]:
         signal.signal(number, before[number])
 
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
     try:
         for number in numbers:
             signal.signal(number, stop)
@@ -422,9 +422,10 @@ def join_processes(device: str) -> int:
     """Join the process group if `torchrun` started this process; returns its number in it."""
     if "RANK" not in os.environ:
         return 0
-    dist.init_process_group("nccl" if pick_device(device) == "cuda" else "gloo")
-    if pick_device(device) == "cuda":
+    on_gpu = pick_device(device) == "cuda"
+    if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if on_gpu else "gloo")
     return dist.get_rank()
 
 

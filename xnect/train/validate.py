@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
-from xnect.network import Network
 from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
 from xnect.train.samples import SEEN, Sample
 
@@ -18,7 +18,7 @@ LIMB_JOINTS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 
 @torch.no_grad()
 def peak_pck(
-    network: Network,
+    network: nn.Module,
     samples: list[Sample],
     normalisation: Normalisation = Normalisation(),
     *,

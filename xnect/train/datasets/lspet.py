@@ -109,13 +109,13 @@ def _picture(tars: dict[str, tarfile.TarFile], record: dict[str, Any], where: st
     Raises:
         CannotOpenSource: the tar is missing or damaged, or the picture in it is.
     """
-    tar = tars.get(str(record.get("tar")))
+    shard, name = str(record.get("tar")), str(record.get("file_name"))
+    tar = tars.get(shard)
     if tar is None:
-        raise CannotOpenSource(f"{where}: there is no tar {record.get('tar')!r} that can be read")
-    name = str(record.get("file_name"))
+        raise CannotOpenSource(f"{where}: there is no tar {shard!r} that can be read")
     try:
         member = tar.extractfile(name)
         data = None if member is None else member.read()
     except (KeyError, OSError, tarfile.TarError) as error:
-        raise CannotOpenSource(f"{where}: {name} in {tar.name}: {error}") from error
-    return decode_picture(data, f"{name} in {tar.name}")
+        raise CannotOpenSource(f"{where}: {name} in {shard}: {error}") from error
+    return decode_picture(data, f"{name} in {shard}")
