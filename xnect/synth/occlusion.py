@@ -38,10 +38,15 @@ def ambient_occlusion(distance_m: np.ndarray, *, focal_px: float, factor: int = 
     for ring_m in RINGS_M:
         radius_px = float(np.clip(focal_px / step * ring_m / typical_m, 1, 24))
         limit_m = np.float32(1.5 * ring_m)
+        border = int(np.ceil(radius_px)) + 1
+        wide = cv2.copyMakeBorder(small, *[border] * 4, cv2.BORDER_REPLICATE)
         for k in range(PAIRS):
             angle = np.pi * (k + 0.5 * (ring_m == RINGS_M[0])) / PAIRS
             dx, dy = round(radius_px * np.cos(angle)), round(radius_px * np.sin(angle))
-            one, two = small - _shifted(small, dx, dy), small - _shifted(small, -dx, -dy)
+            one, two = (
+                small - wide[border + y : border + y + size[1], border + x : border + x + size[0]]
+                for x, y in ((dx, dy), (-dx, -dy))
+            )
             one_near, two_near = np.abs(one) < limit_m, np.abs(two) < limit_m
             hollow_m = np.where(one_near & two_near, (one + two) / 2, 0)
             taken += np.clip((hollow_m - BIAS_M) / np.float32(ring_m), 0, 1)
@@ -49,12 +54,3 @@ def ambient_occlusion(distance_m: np.ndarray, *, focal_px: float, factor: int = 
     light = 1 - STRENGTH * np.clip(GAIN * blurred, 0, 1)
     out = cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.where(distance_m < 100, out, 1), np.float32)
-
-
-def _shifted(image: np.ndarray, dx: int, dy: int) -> np.ndarray:
-    """The picture moved by whole pixels, its border repeated."""
-    height, width = image.shape
-    rows = np.clip(np.arange(height) + dy, 0, height - 1)
-    columns = np.clip(np.arange(width) + dx, 0, width - 1)
-    moved: np.ndarray = image[rows][:, columns]
-    return moved

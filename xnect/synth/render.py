@@ -146,13 +146,18 @@ class Renderer:
             strength = scene.light.floor_shadow
             shade_photo_floor(triangle_id, image, shadow, light_matrix, eye, contacts, strength)
         if scene.room is not None:
-            room = scene.room
-            shade_room(triangle_id, image, distance, room.low_m.astype(np.float32),
+            room, empty = scene.room, triangle_id
+            if scene.photo is not None:
+                floor = floor_share(room.reach_m, shape, eye)
+                empty = np.where(floor > 0, triangle_id, 0)  # no ray where the photo will be
+            shade_room(empty, image, distance, room.low_m.astype(np.float32),
                        room.high_m.astype(np.float32), room.tiles.astype(np.int64),
                        room.tiles_per_m.astype(np.float32), self._tiles, self._tile_means,
                        shadow, light_matrix, light, eye, contacts, exposure)  # fmt: skip
             if scene.photo is not None:
-                image, distance = _before(scene.photo, room.reach_m, image, distance, eye)
+                backdrop = cv2.resize(scene.photo, shape[::-1]).astype(np.float32)
+                image = backdrop + floor[..., None] * (image - backdrop)
+                distance[floor <= 0.5] = FAR_M
         shade_surfaces(triangle_id, image, owner, distance, mesh.triangles,
                        mesh.triangle_material, world.triangle_owner, mesh.materials,
                        mesh.position_m, mesh.normal, mesh.uv, world.position, world.normal,
@@ -183,19 +188,14 @@ def eye_table(view: View, factor: int) -> np.ndarray:
     return np.vstack([view.camera_from_world, view.position_m, inner]).astype(np.float32)
 
 
-def _before(
-    photo: np.ndarray, reach_m: float, image: np.ndarray, distance_m: np.ndarray, eye: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The photo put behind a floor that fades out towards `reach_m`; image and distances (h, w)."""
-    height, width = distance_m.shape
+def floor_share(reach_m: float, shape: tuple[int, ...], eye: np.ndarray) -> np.ndarray:
+    """(h, w) float32: 1 on the floor, 0 above it, fading out towards `reach_m` of depth."""
+    height, width = shape
     x = (np.arange(width, dtype=np.float32) + 0.5 - eye[4, 1]) / eye[4, 0]
     y = (np.arange(height, dtype=np.float32)[:, None] + 0.5 - eye[4, 2]) / eye[4, 0]
     down = -(eye[0, 1] * x + eye[1, 1] * y + eye[2, 1])
     depth_m = np.where(down > 1e-3, eye[3, 1] / np.maximum(down, 1e-3), np.inf)
-    floor = np.clip((reach_m - depth_m) / (0.15 * reach_m), 0, 1)[..., None].astype(np.float32)
-    backdrop = cv2.resize(photo, (width, height)).astype(np.float32)
-    mixed = image * floor + backdrop * (1 - floor)
-    return mixed, np.where(floor[..., 0] > 0.5, distance_m, np.float32(FAR_M)).astype(np.float32)
+    return np.clip((reach_m - depth_m) / (0.15 * reach_m), 0, 1).astype(np.float32)
 
 
 def _assemble(scene: Scene) -> _World:
