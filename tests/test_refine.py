@@ -157,10 +157,9 @@ def test_the_flip_test_of_a_mirrored_picture_is_mirrored():
     torch.manual_seed(0)
     refiner = Refiner().eval()
     inputs = np.random.default_rng(2).normal(size=(2, 3, 64, 64)).astype(np.float32)
-    cpu = torch.device("cpu")
-    heat, way = look(refiner, inputs, device=cpu, half=False, flip_test=True)
+    heat, way = look(refiner, inputs, flip_test=True)
     turned = np.ascontiguousarray(inputs[..., ::-1])
-    heat2, way2 = look(refiner, turned, device=cpu, half=False, flip_test=True)
+    heat2, way2 = look(refiner, turned, flip_test=True)
     joints = list(FLIP2D)
     np.testing.assert_allclose(heat2[..., ::-1][:, joints], heat, atol=1e-5)
     back = way2[..., ::-1][:, joints] * np.array([-1.0, 1.0])[:, None, None]

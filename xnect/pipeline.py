@@ -101,7 +101,10 @@ class Pipeline:
         normalisation: Normalisation = Normalisation(),
     ) -> None:
         self.device = torch.device(device)
-        self.network = channels_last(folded(network).to(self.device))
+        half = self.device.type == "cuda" or fast_bf16(self.device)
+        kind = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        self.kind = kind if half else torch.float32  # of the networks' weights and pictures
+        self.network = channels_last(folded(network).to(self.device, self.kind))
         self.lifter = lifter.eval()  # tiny: stays on the host
         self.input_hw, self.camera = input_hw, camera
         self.normalisation = normalisation
@@ -109,9 +112,8 @@ class Pipeline:
         self.proportion_options, self.flip_test = proportions, flip_test
         self.refiner = None
         if refiner is not None:
-            self.refiner = channels_last(folded(refiner).to(self.device))
+            self.refiner = channels_last(folded(refiner).to(self.device, self.kind))
         self.refine_options = replace(refine, flip_test=refine.flip_test or flip_test)
-        self.half = self.device.type == "cuda" or fast_bf16(self.device)
 
     def __call__(self, image: np.ndarray) -> Result:
         """One picture, (H, W, 3) uint8 RGB or any kind `as_rgb8` takes; identities are 0.
@@ -211,8 +213,6 @@ class Pipeline:
                 codes,
                 affine,
                 self.refine_options,
-                device=self.device,
-                half=self.half,
             )
 
     def _poses(
@@ -233,10 +233,8 @@ class Pipeline:
     @torch.inference_mode()
     def _maps(self, tensor: torch.Tensor) -> list[np.ndarray]:
         """(1, 3, h, w) -> heatmap probabilities, affinities, codes and offsets on the host."""
-        tensor = tensor.to(self.device).contiguous(memory_format=torch.channels_last)
-        kind = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        with torch.autocast(self.device.type, kind, enabled=self.half):
-            maps = flip_tested(self.network, tensor) if self.flip_test else self.network(tensor)
+        tensor = tensor.to(self.device, self.kind).contiguous(memory_format=torch.channels_last)
+        maps = flip_tested(self.network, tensor) if self.flip_test else self.network(tensor)
         seen = (torch.sigmoid(maps.heatmaps.float()), maps.affinities, maps.codes, maps.offsets)
         planes = [m[0].float().flatten(0, -3) for m in seen]  # each (channels, h, w)
         joined = torch.cat(planes).cpu().numpy()  # one copy

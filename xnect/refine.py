@@ -96,23 +96,22 @@ def cut(picture: np.ndarray, centre_px: np.ndarray, side_px: float) -> np.ndarra
 
 @torch.inference_mode()
 def look(
-    refiner: nn.Module, inputs: np.ndarray, *, device: torch.device, half: bool, flip_test: bool
+    refiner: nn.Module, inputs: np.ndarray, *, flip_test: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """(P, 3, 128, 128) normalised -> (P, 18, h, w) probabilities, (P, 18, 2, h, w) offsets."""
-    images = torch.from_numpy(inputs).to(device)
+    weight = next(refiner.parameters(), torch.zeros(()))
+    images = torch.from_numpy(inputs).to(weight.device, weight.dtype)
     if flip_test:
         images = torch.cat([images, images.flip(-1)])
     images = images.contiguous(memory_format=torch.channels_last)
-    kind = torch.float16 if device.type == "cuda" else torch.bfloat16
-    with torch.autocast(device.type, kind, enabled=half):
-        maps = refiner(images)
+    maps = refiner(images)
     heatmaps, offsets = torch.sigmoid(maps.heatmaps.float()), maps.offsets.float()
     if flip_test:
         people, joints = len(inputs), list(FLIP2D)
         there = heatmaps[people:].flip(-1)[:, joints]
-        back = offsets[people:].flip(-1)[:, joints] * torch.tensor([-1.0, 1.0], device=device).view(
-            2, 1, 1
-        )
+        back = offsets[people:].flip(-1)[:, joints] * torch.tensor(
+            [-1.0, 1.0], device=weight.device
+        ).view(2, 1, 1)
         heatmaps, offsets = (heatmaps[:people] + there) / 2, (offsets[:people] + back) / 2
     return heatmaps.cpu().numpy(), offsets.cpu().numpy()
 
@@ -164,21 +163,16 @@ def refine(
     codes: np.ndarray,
     image_from_cell: np.ndarray,
     options: RefineOptions = RefineOptions(),
-    *,
-    device: torch.device = torch.device("cpu"),
-    half: bool = False,
 ) -> list[PartialPose]:
     """Everybody with the joints that the refiner sees, best first.
 
     Args:
         people: what Stage I and association found.
         picture: (H, W, 3) uint8 RGB.
-        refiner: a `Refiner` in evaluation mode on `device`.
+        refiner: a `Refiner` in evaluation mode, on any device and in any precision.
         codes: (63, h, w) of Stage I, read again at the joints' new places.
         image_from_cell: (2, 3) affine from the cells of `codes` to pixels.
         options: thresholds.
-        device: where the refiner runs.
-        half: whether to compute in half precision.
     """
     if not people:
         return []
@@ -192,9 +186,7 @@ def refine(
                 for c, s in zip(where.centre_px, where.side_px, strict=True)
             ]
         )
-        heatmaps, offsets = look(
-            refiner, inputs, device=device, half=half, flip_test=options.flip_test
-        )
+        heatmaps, offsets = look(refiner, inputs, flip_test=options.flip_test)
         cells, found = best_cells(heatmaps, offsets)
         margin = side_margin(heatmaps)
         pixels = cells * STRIDE + (STRIDE - 1) / 2  # of the input

@@ -89,7 +89,7 @@ def write_person_crops(shards: list[Path], out: Path) -> int:
 def write_backgrounds(shards: list[Path], out: Path, *, count: int, seed: int = 1) -> int:
     """Random squares of pictures without people, where nothing is to be found; as above."""
     data, rng = Shards(shards), np.random.default_rng(seed)
-    cuts = []
+    cuts: list[np.ndarray] = []
     while len(cuts) < count:
         sample = data[int(rng.integers(len(data)))]
         if sample.outside_weight < 1:
