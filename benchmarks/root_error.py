@@ -32,6 +32,7 @@ import argparse
 import itertools
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ from xnect.lift import lift, load_lifter
 from xnect.proportions import Builds, ProportionOptions
 from xnect.skeleton import REFERENCE_STATURE_M, ROOT
 from xnect.synth.skeletons import load_bodies
-from xnect.synth.takes import FRAME_S, Take, make_take
+from xnect.synth.takes import FRAME_S, make_take
 from xnect.track import Tracker
 from xnect.types import Pose3D
 
@@ -100,41 +101,46 @@ def errors(root_m: np.ndarray, true_m: np.ndarray) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def measure(data: Path, takes: int, frames: int, first: int) -> list[dict[str, Any]]:
+Key = tuple[bool, bool, bool, str]  # true intrinsics, known floor, told stature, who
+
+
+def one_take(seed: int, data: Path, frames: int) -> dict[Key, tuple[dict[str, np.ndarray], float]]:
+    """Errors of each frame, and share by which the stature is wrong at the end."""
+    bodies, lifter, rng = load_bodies(data), load_lifter(WEIGHTS), np.random.default_rng(seed)
+    tall = (rng.uniform(*ADULT_M), rng.uniform(*CHILD_M))
+    camera = camera_of(rng.uniform(*FIELD_DEG))
+    take = make_take(rng, data, bodies, people=2, frames=frames, camera=camera, statures_m=tall)
+    out = {}
+    for known in (True, False):
+        used = camera if known else Camera.guess(HEIGHT_PX, WIDTH_PX)
+        lifted = [lift(p, lifter, camera=used) for p in take.partials]
+        for floor, told, p in itertools.product((False, True), (False, True), range(2)):
+            root_m, stature_m = placed(
+                [frame[p] for frame in lifted], take.time_s,
+                replace(used, floor=take.floor if floor else None), tall[p] if told else None,
+            )  # fmt: skip
+            found = errors(root_m, take.joints_m[:, p, ROOT])
+            out[known, floor, told, WHO[p]] = found, stature_m / tall[p] - 1
+    return out
+
+
+def measure(data: Path, seeds: range, frames: int, jobs: int) -> list[dict[str, Any]]:
     """A row for each condition and for adults and children: errors over all takes."""
-    bodies, lifter = load_bodies(data), load_lifter(WEIGHTS)
-    found: dict[tuple[bool, bool, bool, str], list[dict[str, np.ndarray]]] = {}
-    statures: dict[tuple[bool, bool, bool, str], list[float]] = {}
-    for seed in range(first, first + takes):
-        rng = np.random.default_rng(seed)
-        tall = (rng.uniform(*ADULT_M), rng.uniform(*CHILD_M))
-        camera = camera_of(rng.uniform(*FIELD_DEG))
-        take: Take = make_take(
-            rng, data, bodies, people=2, frames=frames, camera=camera, statures_m=tall
-        )
-        for known in (True, False):
-            used = camera if known else Camera.guess(HEIGHT_PX, WIDTH_PX)
-            lifted = [lift(p, lifter, camera=used) for p in take.partials]
-            for (floor, told), (p, who) in itertools.product(
-                itertools.product((False, True), repeat=2), enumerate(WHO)
-            ):
-                root_m, stature = placed(
-                    [frame[p] for frame in lifted], take.time_s,
-                    replace(used, floor=take.floor if floor else None), tall[p] if told else None,
-                )  # fmt: skip
-                key = known, floor, told, who
-                found.setdefault(key, []).append(errors(root_m, take.joints_m[:, p, ROOT]))
-                statures.setdefault(key, []).append(stature / tall[p] - 1)
-        print(f"take {seed} done", file=sys.stderr, flush=True)
+    takes = []
+    with ProcessPoolExecutor(jobs) as pool:
+        for take in pool.map(one_take, seeds, [data] * len(seeds), [frames] * len(seeds)):
+            takes.append(take)
+            print(f"{len(takes)} of {len(seeds)} takes", file=sys.stderr, flush=True)
     settled = int(SETTLED_S / FRAME_S)
-    return [
-        {
+    rows = []
+    for key in takes[0]:
+        wrong = [abs(take[key][1]) for take in takes]
+        rows.append({
             "intrinsics": "true" if key[0] else "guessed", "floor": key[1], "height": key[2],
-            "who": key[3], **figures(some, settled),
-            "stature_percent": round(100 * float(np.median(np.abs(statures[key]))), 1),
-        }
-        for key, some in found.items()
-    ]  # fmt: skip
+            "who": key[3], **figures([take[key][0] for take in takes], settled),
+            "stature_percent": round(100 * float(np.median(wrong)), 1),
+        })  # fmt: skip
+    return rows
 
 
 def figures(some: list[dict[str, np.ndarray]], settled: int) -> dict[str, Any]:
@@ -180,13 +186,15 @@ def main() -> int:
     parser.add_argument("--takes", type=int, default=8, help="each with an adult and a child")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--frames", type=int, default=120, help="per take, at 30 frames/s")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "root_error.json")
     options = parser.parse_args()
     try:
         if options.takes < 1 or options.frames < 1:
             raise BadInput(f"takes and frames must be 1 or more, got {options.takes} and "
                            f"{options.frames}")  # fmt: skip
-        rows = measure(options.data, options.takes, options.frames, options.first)
+        seeds = range(options.first, options.first + options.takes)
+        rows = measure(options.data, seeds, options.frames, options.jobs)
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ from xnect.appearance import learned, torso_histogram, unlikeness, unlikeness_of
 from xnect.errors import BadInput
 from xnect.kinematics import RIG
 from xnect.skeleton import J2D
-from xnect.track import Tracker
+from xnect.track import Tracker, TrackOptions, _shares
 from xnect.types import PartialPose, Pose3D
 
 REST = (RIG.above @ RIG.offsets) * (1, -1, -1)
@@ -365,3 +365,72 @@ def test_a_mixture_of_two_people_for_one_frame_is_no_new_person() -> None:
     for i in range(20):
         poses = [person(200), person(300)] + ([person(250, score=0.9)] if i == 10 else [])
         assert [t.track_id for t in tracker.match(poses, None, i / 30)] == [1, 2]
+
+
+def test_who_was_exchanged_while_they_met_is_put_right() -> None:
+    """Both turn back where they meet, unseen colours; motion alone takes them for crossing."""
+    tracker, given = Tracker(), []
+    for i in range(70):
+        near_px = 150 + 4 * i if i < 36 else 150 + 4 * (72 - i)
+        left, right = near_px, 600 - near_px
+        poses = [person(left), person(right)]
+        if 30 <= i < 42:
+            poses = poses[:1]  # one hides the other
+        image = None if 28 <= i < 46 else picture((right, "blue"), (left, "red"))
+        tracks = tracker.match(poses, image, i / 30)
+        given.append((near(tracks, left), near(tracks, right)))
+    assert given[0] == given[-1]
+    assert {t.track_id for t in tracks} == set(given[0])
+    wrong = [i for i, pair in enumerate(given) if i >= 46 and pair != given[0]]
+    assert not wrong or max(wrong) < 46 + 2 * TrackOptions().lately_frames
+
+
+def test_putting_right_takes_the_fitted_people_along() -> None:
+    tracker = Tracker(TrackOptions(weight_looks=0.0, weight_size=0.0))
+    for i in range(20):
+        tracks = tracker.match(
+            [person(200), person(300)], picture((200, "red"), (300, "blue")), i / 30
+        )
+    ids = near(tracks, 200), near(tracks, 300)
+    for i in range(20, 40):  # they stand in each other's way, then the colours are exchanged
+        places = (240, 260) if i < 26 else (200, 300)
+        image = None if i < 26 else picture((200, "blue"), (300, "red"))
+        tracks = tracker.match([person(x) for x in places], image, i / 30)
+    assert (near(tracks, 300), near(tracks, 200)) == ids
+
+
+def test_foliage_is_nobody_and_a_person_who_gets_doubtful_comes_back_as_the_same() -> None:
+    tracker = Tracker()
+    for i in range(60):
+        tracks = tracker.match([person(100), person(500, score=0.33)], None, i / 30)
+        assert [t.track_id for t in tracks] == [1]
+    for i in range(60, 160):
+        tracks = tracker.match([person(100, score=0.25)], None, i / 30)
+    assert tracks == []
+    for i in range(160, 220):
+        tracks = tracker.match([person(100)], None, i / 30)
+    assert [t.track_id for t in tracks] == [1]
+
+
+def test_a_cut_that_teleports_everybody_breaks_nothing() -> None:
+    rng, tracker = np.random.default_rng(1), Tracker()
+    for cut in range(6):
+        places = rng.permutation(np.linspace(60, 1800, 8))[:4]
+        for i in range(10):
+            time_s = (10 * cut + i) / 30
+            tracks = tracker.match([person(x, size=60) for x in places], None, time_s)
+            ids = [t.track_id for t in tracks]
+            assert len(set(ids)) == len(ids)
+            assert all(np.isfinite(t.pose.partial.joints_px).all() for t in tracks)
+        seen = [t for t in tracks if t.missed_s == 0]
+        assert sorted(round(t.pose.partial.joints_px[J2D["neck"], 0]) for t in seen) == sorted(
+            round(x) for x in places
+        )
+
+
+def test_probabilities_of_returns_leave_room_for_somebody_new() -> None:
+    unlikely = np.array([[0.1, 3.0, np.inf], [0.1, 0.2, np.inf]])
+    share = _shares(unlikely, 2.5)
+    assert (share.sum(0) < 1).all() and (share.sum(1) < 1).all()
+    assert share[1, 1] < 0.6 < _shares(unlikely[:1, :1], 2.5)[0, 0]
+    assert not share[:, 2].any()
