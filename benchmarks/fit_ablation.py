@@ -64,6 +64,7 @@ def variants(base: FitOptions) -> dict[str, tuple[FitOptions, bool]]:
         "no prior": without(ease=1e-9),
         "no smoothness": without(steady=0.0, root=0.0, depth=0.0),
         "no depth": without(depth=0.0),
+        "no standing feet": without(stand=0.0),
         "not robust": without(soft_3d_m=100.0, soft_2d_m=100.0),
         "no further starts": (replace(base, starts=StartOptions(most=0)), False),
         "floor known": (base, True),

@@ -7,6 +7,7 @@ import pytest
 from test_fit import CAMERA, PARENTS, bodies, seen, stream
 
 from xnect.calib.floor import Floor
+from xnect.energy import Weights
 from xnect.errors import BadInput
 from xnect.first_pose import first_pose
 from xnect.fit import FitOptions, fit, fit_single
@@ -199,11 +200,12 @@ def test_feet_below_the_floor_are_lifted_and_standing_feet_slip_less() -> None:
     ground_m = float(points[0, FEET, 1].max()) + 0.013
     floor = Floor((0.0, -1.0, 0.0), ground_m)
     slips, sunk = [], []
+    free = FitOptions(weights=Weights(stand=0.0))
     for known in (None, floor):
         tracker, feet = Tracker(), []
         for i in range(25):
             poses = seen(points, noise_px=6, noise_m=0.05, seed=i)
-            people = fit(tracker.match(poses, None, i / 30), CAMERA, i / 30, floor=known)
+            people = fit(tracker.match(poses, None, i / 30), CAMERA, i / 30, free, floor=known)
             tracker.remember(people)
             feet.append(people[0].joints3d_m[FEET])
         across = np.diff(np.stack(feet)[5:], axis=0)[..., [0, 2]]
@@ -212,6 +214,55 @@ def test_feet_below_the_floor_are_lifted_and_standing_feet_slip_less() -> None:
     assert slips[1] < 0.7 * slips[0]
     assert sunk[1] < 0.01
     assert sunk[1] <= sunk[0]
+
+
+def test_feet_that_stand_slip_less_without_a_known_floor_and_bodies_stay_as_near() -> None:
+    points, _ = bodies(1, seed=0, spread=0.0)
+    slips, off = [], []
+    for weight in (0.0, Weights().stand):
+        options, tracker, feet, away = FitOptions(weights=Weights(stand=weight)), Tracker(), [], []
+        for i in range(25):
+            poses = seen(points, noise_px=3, noise_m=0.03, seed=i)
+            people = fit(tracker.match(poses, None, i / 30), CAMERA, i / 30, options)
+            tracker.remember(people)
+            feet.append(people[0].joints3d_m[FEET])
+            away.append(off_m(people[0], points[0]))
+        slips.append(np.linalg.norm(np.diff(np.stack(feet)[5:], axis=0), axis=-1).mean())
+        off.append(np.mean(away))
+    assert slips[1] < 0.8 * slips[0]
+    assert off[1] < 1.1 * off[0]
+
+
+def test_a_foot_that_sets_off_is_let_go_at_once() -> None:
+    still, _ = bodies(1, seed=0, spread=0.0)
+    far = {}
+    for weight in (0.0, Weights().stand):
+        options, tracker = FitOptions(weights=Weights(stand=weight)), Tracker()
+        for i in range(20):
+            there = still.copy()
+            there[..., 0] += max(0, i - 10) * 1.2 / 30  # all at once at 1.2 m/s
+            people = fit(tracker.match(seen(there), None, i / 30), CAMERA, i / 30, options)
+            tracker.remember(people)
+        far[weight] = float(np.abs(people[0].joints3d_m[FEET] - there[0, FEET]).max())
+    assert far[Weights().stand] < far[0.0] + 0.01
+
+
+@pytest.mark.parametrize("axis", [(0, 0, 1), (1, 0, 0)])
+def test_somebody_who_falls_over_is_followed_all_the_way_round(axis: tuple) -> None:
+    points, _ = bodies(1, seed=11)
+    centre, tracker = points[:, ROOT, None], Tracker()
+    for i in range(46):  # half a turn in one second, then still: on the head
+        roll = np.pi * min(i / 30, 1)
+        there = (points - centre) @ matrix_from_rotvec(roll * np.array(axis, float)).T + centre
+        people = fit(tracker.match(seen(there), None, i / 30), CAMERA, i / 30)
+        tracker.remember(people)
+        sound(people[0])
+        assert off_m(people[0], there[0]) < 0.15
+    assert people[0].track_id == 1
+    assert off_m(people[0], there[0]) < 0.05
+    local = matrix_from_quat(people[0].rotations_quat_wxyz)[None]
+    angles, _ = anatomical(Pose(np.zeros((1, 3)), local))
+    assert (angles >= RIG.lower_rad - 0.1).all() and (angles <= RIG.upper_rad + 0.1).all()
 
 
 def test_a_jumping_person_is_not_held_on_the_floor() -> None:

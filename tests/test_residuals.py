@@ -31,6 +31,7 @@ from xnect.residuals import (
     root_near,
     seen_2d,
     shape_3d,
+    standing_feet,
     steady,
 )
 from xnect.rig import JOINTS, RIG
@@ -43,6 +44,7 @@ PEOPLE = 4
 TARGET = RNG.normal(0, 0.4, (PEOPLE, JOINTS, 3))
 RAYS = RNG.normal(0, 0.2, (PEOPLE, 18, 2))
 SCORE_3D, SCORE_2D = RNG.uniform(0, 1, (PEOPLE, JOINTS)), RNG.uniform(0, 1, (PEOPLE, 18))
+CONTACT = RNG.uniform(0, 1, (PEOPLE, 4))
 UP = np.array([0.1, -0.99, -0.1]) / np.linalg.norm([0.1, -0.99, -0.1])
 
 
@@ -54,10 +56,16 @@ def on_floor(posed: Posed, contact: float) -> PointTerm:
     )  # fmt: skip
 
 
+def held(posed: Posed) -> PointTerm:
+    before = np.full((PEOPLE, 4, 3), (0.1, 0.8, 4.0))
+    return standing_feet(posed, before, CONTACT, weight=3.0, soft_m=0.3)
+
+
 POINT_TERMS: dict[str, tuple[Callable[[Posed], PointTerm], np.ndarray]] = {
     "3D": (lambda p: shape_3d(p, TARGET, SCORE_3D, soft_m=0.3), np.arange(JOINTS)),
     "2D": (lambda p: seen_2d(p, RAYS, SCORE_2D, np.full(PEOPLE, 4.0), soft_m=0.5), RIG.seen),
     "standing": (lambda p: on_floor(p, 0.7), FEET),
+    "standing without a floor": (held, FEET),
     "above or below the floor": (lambda p: on_floor(p, 0.0), FEET),
 }
 

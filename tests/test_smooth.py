@@ -35,9 +35,10 @@ def noisy(take, seed=0, *, root_m=0.02, rad=0.05):
     return changed(take, **{name: columns[name] for name in names})
 
 
-def walking(time_s=TIMES_S, frames=None, **kind):
+def walking(time_s=TIMES_S, frames=None, *, rad=0.5, hz=0.7, **kind):
     frames = np.arange(len(time_s)) if frames is None else np.asarray(frames)
-    return recording(time_s, [(frames, table(swinging(np.asarray(time_s)[frames]), **kind))])
+    motion = swinging(np.asarray(time_s)[frames], rad=rad, hz=hz)
+    return recording(time_s, [(frames, table(motion, **kind))])
 
 
 def turned_by(one, other):
@@ -123,6 +124,27 @@ def test_noise_becomes_less_and_the_motion_stays():
     assert error[1] < 0.6 * error[0]
     jerk = [np.linalg.norm(np.diff(r.joints3d_m, 3, axis=0), axis=-1).mean() for r in (take, got)]
     assert jerk[1] < 0.15 * jerk[0]
+
+
+@pytest.mark.parametrize(("hz", "least"), [(1.0, 0.97), (2.0, 0.9), (3.0, 0.85)])
+def test_quick_swings_keep_their_size(hz, least):
+    time_s = np.arange(150) / 30
+    take = walking(time_s, rad=0.35, hz=hz)
+    shoulder = J3D["left_shoulder"]
+    sizes = []
+    for one in (take, smooth_take(take)):
+        turned = matrix_from_quat(one.rotations_quat_wxyz[:, shoulder].astype(float))[30:120]
+        sizes.append(np.std(turned, axis=0).sum())
+    assert sizes[1] > least * sizes[0]
+
+
+def test_what_jumps_away_for_some_frames_is_no_quick_motion():
+    take = recording(TIMES_S, [(np.arange(40), table(swinging(TIMES_S, rad=0.1, hz=0.3)))])
+    quats = take.rotations_quat_wxyz.copy()
+    for joint in (J3D["left_shoulder"], J3D["right_hip"]):
+        quats[18:21, joint] = quat_from_rotvec(np.array([0, 1.2, 0]))
+    smooth = smooth_take(changed(take, rotations_quat_wxyz=quats))
+    assert turned_by(smooth.rotations_quat_wxyz, take.rotations_quat_wxyz).max() < 0.3
 
 
 def test_smoothing_the_take_backwards_is_the_smoothed_take_backwards():

@@ -26,6 +26,7 @@ from xnect.residuals import (
     root_near,
     seen_2d,
     shape_3d,
+    standing_feet,
     steady,
 )
 from xnect.rig import JOINTS, RIG
@@ -58,6 +59,8 @@ class Weights:
     soft_2d_m: float = 0.4
     soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly
     soft_slip_m: float = 0.015  # a foot that moves by more in a frame does not stand
+    stand: float = 1.0  # of standing feet, when no floor is known
+    soft_stand_m: float = 0.03  # the same, depth and all
 
 
 def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
@@ -87,6 +90,13 @@ def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
             posed, np.array(seen.floor.normal), seen.floor.distance_m, seen.size,
             seen.feet_m, seen.contact, weight=weights.floor, soft_m=weights.soft_slip_m,
         )  # fmt: skip
+        world.force[:, FEET] += feet.force
+        world.stiffness[:, FEET] += feet.stiffness
+        cost = cost + feet.cost
+    elif weights.stand > 0 and seen.contact.any():
+        feet = standing_feet(
+            posed, seen.feet_m, seen.contact, weight=weights.stand, soft_m=weights.soft_stand_m
+        )
         world.force[:, FEET] += feet.force
         world.stiffness[:, FEET] += feet.stiffness
         cost = cost + feet.cost

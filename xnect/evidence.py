@@ -20,7 +20,7 @@ from xnect.kinematics import Pose, offsets_m
 from xnect.place import place
 from xnect.residuals import FEET
 from xnect.rig import JOINTS, RIG, SOLES_M
-from xnect.rotations import matrix_from_quat, matrix_from_rotvec, rotvec_from_matrix
+from xnect.rotations import matrix_from_quat, matrix_from_rotvec, rotvec_from_matrix, unit
 from xnect.skeleton import BODY, J2D, J3D, REFERENCE_STATURE_M, ROOT, SEEN_AS
 from xnect.track import Track
 from xnect.types import Person
@@ -46,6 +46,10 @@ class PastOptions:
     jump_m: float = 1.0  # across the view: somebody seen farther from the expected place is moved
     grow_frames: float = 10.0  # until the depth of a new person is trusted
     near_m: tuple[float, float] = (0.03, 0.10)  # foot's height: surely on the floor, surely not
+    still_m_s: tuple[float, float] = (
+        0.2,
+        0.6,
+    )  # its speed across the view, without a floor: the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +135,7 @@ def gather(
     )
     passed_s = np.where(use, time_s - np.array([t.previous_time_s for t in tracks]), 1.0)
     rate = np.where(use, 1 / 30 / np.maximum(passed_s, 1 / 240), 0)
-    local, root, feet = _expected(tracks, use, passed_s, placed.root_m, past)
+    local, root, feet, speed = _expected(tracks, use, passed_s, placed.root_m, past)
     moved = use & placed.sure & (_across_m(placed.root_m, root) > past.jump_m)
     root = np.where(moved[:, None], placed.root_m, root)
     known = np.minimum(1, np.array([t.frames for t in tracks]) / past.grow_frames)
@@ -151,7 +155,7 @@ def gather(
         root_m=root,
         root_weight=root_weight,
         feet_m=feet,
-        contact=_contact(feet, use & ~moved, size, floor, past),
+        contact=_contact(feet, speed, use & ~moved, size, floor, past),
         floor=floor,
     )
 
@@ -179,16 +183,19 @@ def _expected(
     passed_s: np.ndarray,
     placed_m: np.ndarray,
     past: PastOptions,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rotations (P, 21, 3, 3), roots (P, 3) and last feet (P, 4, 3) that the past lets expect."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What the past lets expect: rotations (P, 21, 3, 3), roots (P, 3), and of the feet the last
+    places (P, 4, 3) and speeds across the view (P, 4) m/s, infinite where they are not known.
+    """
     count = len(tracks)
     root, feet = placed_m.copy(), np.zeros((count, len(FEET), 3))
+    foot_speed = np.full((count, len(FEET)), np.inf)
     last: list[Person | None] = [
         t.previous if u else None for t, u in zip(tracks, use, strict=True)
     ]
     local = matrix_from_quat(np.array([p.rotations_quat_wxyz if p else _IDENTITY for p in last]))
     if not use.any():
-        return local, root, feet
+        return local, root, feet, foot_speed
     shift_s = np.minimum(passed_s, past.shift_s)[:, None]
     speed = np.array([t.root_velocity_m_s for t in tracks])
     was = np.array([p.joints3d_m if p else np.zeros((JOINTS, 3)) for p in last])
@@ -204,19 +211,31 @@ def _expected(
             ]
         )
         turn = rotvec_from_matrix(matrix_from_quat(older).swapaxes(-1, -2) @ local[:, MOVING])
+        older_feet = np.array(
+            [t.before.joints3d_m[FEET] if t.before is not None else feet[0] for t in tracks]
+        )
+        gone, ray = feet - older_feet, unit(feet)
+        gone = np.linalg.norm(gone - (gone * ray).sum(-1, keepdims=True) * ray, axis=-1)
+        foot_speed[twice] = gone[twice] / between_s[twice, None]
         ahead = passed_s / np.where(twice, between_s, 1.0) * twice * past.fade
         turn *= np.minimum(ahead, 2.0)[:, None, None]
         most = np.linalg.norm(turn, axis=-1, keepdims=True) / past.most_turn_rad
         local[:, MOVING] = local[:, MOVING] @ matrix_from_rotvec(turn / np.maximum(most, 1))
-    return local, root, feet
+    return local, root, feet, foot_speed
 
 
 def _contact(
-    feet_m: np.ndarray, use: np.ndarray, size: np.ndarray, floor: Floor | None, past: PastOptions
+    feet_m: np.ndarray,
+    speed_m_s: np.ndarray,
+    use: np.ndarray,
+    size: np.ndarray,
+    floor: Floor | None,
+    past: PastOptions,
 ) -> np.ndarray:
-    """(P, 4) 0..1: how near the floor each foot was."""
+    """(P, 4) 0..1: how near the floor each foot was, or how still, where no floor is known."""
     if floor is None:
-        return np.zeros(feet_m.shape[:2])
+        slow, quick = past.still_m_s
+        return np.clip((quick - speed_m_s) / (quick - slow), 0, 1) * use[:, None]
     height = floor.heights_m(feet_m) - size[:, None] * _SOLES_M
     low, high = past.near_m
     return np.clip((high - height) / (high - low), 0, 1) * use[:, None]

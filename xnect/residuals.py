@@ -171,6 +171,28 @@ def floor_contact(
     )
 
 
+def standing_feet(
+    posed: Posed, before_m: np.ndarray, contact: np.ndarray, *, weight: float, soft_m: float
+) -> PointTerm:
+    """Ankles and toes of feet that stand, where no floor is known: still, in a camera at rest.
+
+    Args:
+        posed: of the rigs.
+        before_m: (P, 4, 3) where the `FEET` were in the last frame.
+        contact: (P, 4) 0..1, how sure it is that the foot stands.
+        weight: of motion.
+        soft_m: motion from which on a foot is rather taken to move.
+    """
+    motion = posed.points_m[:, FEET] - before_m
+    loss, trust = cauchy((motion**2).sum(-1), soft_m)
+    still = weight * contact * trust
+    return PointTerm(
+        0.5 * weight * (contact * loss).sum(-1),
+        still[..., None] * motion,
+        still[..., None, None] * np.eye(3),
+    )
+
+
 def limits(angles: np.ndarray, *, weight: float) -> AngleTerm:
     """How far anatomical angles (P, 24) are beyond their limits, rad."""
     excess = np.maximum(angles - RIG.upper_rad, 0) - np.maximum(RIG.lower_rad - angles, 0)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter1d, median_filter
 
 from xnect.errors import BadInput
 from xnect.kinematics import Pose, anatomical, forward, offsets_m
@@ -47,16 +47,19 @@ class SmoothOptions:
 
     root_hz: float = 3.0
     depth_trust: float = 0.01  # weight of the root's depth against its place across the view
-    turn_hz: float = 3.5  # of rotations
+    turn_hz: float = 2.6  # of rotations
+    calm_rad_s: float = 2.5  # of a joint that turns faster more is kept, so that it keeps its size:
+    agile_hz: float = 1.2  # so much for each rad/s
+    most_turn_hz: float = 4.7  # and no more
     image_hz: float = 6.0  # of 2D joints
-    order: int = 2  # of the derivative that is kept small
+    order: int = 3  # of the derivative that is kept small; of the root's path 2 at most
     max_gap_s: float = 0.5
-    robust: float = 1.5  # spreads from the path at which a row counts a quarter
+    robust: float = 1.6  # spreads from the path at which a row counts a quarter
     rounds: int = 4  # of re-weighting
 
     def __post_init__(self) -> None:
         """Refuse what no solve can do."""
-        for name in ("root_hz", "depth_trust", "turn_hz", "image_hz", "robust"):
+        for name in ("root_hz", "depth_trust", "turn_hz", "most_turn_hz", "image_hz", "robust"):
             if not 0 < getattr(self, name) < np.inf:
                 raise BadInput(f"{name} must be a positive number, got {getattr(self, name)}")
         if self.order not in (1, 2, 3) or self.rounds < 1 or not self.max_gap_s >= 0:
@@ -68,6 +71,8 @@ class SmoothOptions:
 
 _TRUST = 0.02  # weight of a joint of score 0 against one of score 1: it is the fit's guess
 _FADE_S = 0.2  # scores of filled rows fall by e in this time
+_PILOT_HZ = 5.0  # of the path by which speeds are found
+_AROUND_S = 0.3  # before and after a row, over which a joint's speed is measured
 _LEAST_M, _LEAST_DEPTH_M, _LEAST_RAD, _LEAST_PX = 2e-3, 5e-3, 5e-3, 0.5
 """Spreads that count as none: nearer to the path than a few of these nothing is an outlier."""
 
@@ -245,13 +250,14 @@ def _smooth_root(
     ray = unit(root_m)
     along = ray[:, :, None] * ray[:, None]
     across = np.eye(3) - along
+    order = min(options.order, 2)  # 3 would let the depth, which weighs little, wander
     values, count = _spread(root_m, at, len(time_s)), len(time_s)
     good, good_depth = np.ones(len(at)), np.ones(len(at))
     for last in range(options.rounds, -1, -1):
         both = good[:, None, None] * across
         both = both + options.depth_trust * good_depth[:, None, None] * along
         each = _spread(weight[:, None, None] * both, at, count)
-        path = smoothed(time_s, values, each, cutoff_hz=options.root_hz, order=options.order)
+        path = smoothed(time_s, values, each, cutoff_hz=options.root_hz, order=order)
         if last:
             off = root_m - path[at]
             depth = (off * ray).sum(1)
@@ -277,22 +283,44 @@ def _smooth_turn(
     products = _spread((quat[:, :, None] * quat[:, None]).reshape(-1, 16), at, count)
     good = np.ones(len(at))
 
-    def solve(values: np.ndarray) -> np.ndarray:
+    def solve(values: np.ndarray, hz: float | np.ndarray) -> np.ndarray:
         each = _spread(weight * good, at, count)
-        return smoothed(time_s, values, each, cutoff_hz=options.turn_hz, order=options.order)
+        return smoothed(time_s, values, each, cutoff_hz=hz, order=options.order)
 
-    for _ in range(options.rounds):
-        _, vectors = np.linalg.eigh(solve(products).reshape(-1, 4, 4))
+    hz: float | np.ndarray = _PILOT_HZ
+    for first in range(options.rounds + 1):
+        _, vectors = np.linalg.eigh(solve(products, hz).reshape(-1, 4, 4))
         path = matrix_from_quat(vectors[..., -1])
+        if not first:
+            hz = _agile_hz(time_s, path, options)
+            continue
         beside = rotvec_from_matrix(path[at].swapaxes(-1, -2) @ rotation)
         good = _robust(length(beside)[:, 0], time_s[at], _LEAST_RAD, options.robust)
     for _ in range(2):
         turns = rotvec_from_matrix(path[:-1].swapaxes(-1, -2) @ path[1:])
         unrolled = np.concatenate([np.zeros((1, 3)), np.cumsum(turns, 0)])
         beside = rotvec_from_matrix(path[at].swapaxes(-1, -2) @ rotation)
-        found = solve(_spread(unrolled[at] + beside, at, count))
+        found = solve(_spread(unrolled[at] + beside, at, count), hz)
         path = path @ matrix_from_rotvec(found - unrolled)
     return path
+
+
+def _agile_hz(time_s: np.ndarray, path: np.ndarray, options: SmoothOptions) -> np.ndarray:
+    """(N, 3, 3) -> (N,) Hz: what is kept of a joint's motion, more where it turns quickly.
+
+    As in the 1-euro filter, but by the speed before and after a row, and by its median: what jumps
+    away for some frames and comes back is no motion.
+    """
+    if len(time_s) < 2:
+        return np.full(len(time_s), options.turn_hz)
+    step_s = np.diff(time_s)
+    rad_s = length(rotvec_from_matrix(path[:-1].swapaxes(-1, -2) @ path[1:]))[:, 0] / step_s
+    rad_s = (np.append(rad_s[:1], rad_s) + np.append(rad_s, rad_s[-1:])) / 2
+    rows = round(_AROUND_S / float(np.median(step_s)))
+    usual = median_filter(rad_s, min(2 * rows + 1, 2 * len(rad_s) - 1), mode="nearest")
+    usual = gaussian_filter1d(usual, max(rows / 3, 0.5), mode="nearest")
+    quick = np.maximum(usual - options.calm_rad_s, 0)
+    return np.minimum(options.turn_hz + options.agile_hz * quick, options.most_turn_hz)
 
 
 def _smooth_pixels(time_s: np.ndarray, measured: np.ndarray, options: SmoothOptions) -> np.ndarray:

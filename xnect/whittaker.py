@@ -14,7 +14,12 @@ from scipy.linalg import solveh_banded
 
 
 def smoothed(
-    time_s: np.ndarray, values: np.ndarray, weight: np.ndarray, *, cutoff_hz: float, order: int
+    time_s: np.ndarray,
+    values: np.ndarray,
+    weight: np.ndarray,
+    *,
+    cutoff_hz: float | np.ndarray,
+    order: int,
 ) -> np.ndarray:
     """(N,) s ascending, (N, C) values, (N,) weights from 0 -> (N, C).
 
@@ -22,7 +27,7 @@ def smoothed(
         time_s: of the rows.
         values: whatever they are where the weight is 0.
         weight: one for each row, or (N, C, C) symmetric where the channels are known together.
-        cutoff_hz: frequency that is halved.
+        cutoff_hz: frequency that is halved; (N,) where it changes with time, which must be slowly.
         order: of the derivative; no more rows than this with a weight stay, straight between them.
     """
     known = np.asarray(weight.reshape(len(weight), -1).any(1))
@@ -33,7 +38,7 @@ def smoothed(
         return np.stack(columns, 1)
     values = np.where(known[:, None], values, 0.0)
     each = weight * _share_s(time_s).reshape(-1, *[1] * (weight.ndim - 1))
-    bands = penalty(time_s, order) / (2 * np.pi * cutoff_hz) ** (2 * order)
+    bands = penalty(time_s, order, cutoff_hz)
     if weight.ndim == 1:
         bands[-1] += each
         return np.asarray(solveh_banded(bands, each[:, None] * values))
@@ -47,14 +52,18 @@ def smoothed(
     return np.asarray(solveh_banded(wide, right)).reshape(values.shape)
 
 
-def penalty(time_s: np.ndarray, order: int) -> np.ndarray:
+def penalty(
+    time_s: np.ndarray, order: int, cutoff_hz: float | np.ndarray = 1 / (2 * np.pi)
+) -> np.ndarray:
     """(order + 1, N) upper bands, as `solveh_banded` takes them, of the derivative's square."""
+    weight = np.broadcast_to(2 * np.pi * np.asarray(cutoff_hz), time_s.shape) ** (-2.0 * order)
     rows = np.ones((len(time_s), 1))  # coefficients of the divided differences
     for d in range(1, order + 1):
         step = (time_s[d:] - time_s[:-d])[:, None] / d
         rows = np.pad(rows[1:], ((0, 0), (1, 0))) - np.pad(rows[:-1], ((0, 0), (0, 1)))
         rows = rows / step
-    lasts = step[:, 0]
+    middle = np.lib.stride_tricks.sliding_window_view(weight, order + 1).mean(-1)
+    lasts = step[:, 0] * middle
     bands = np.zeros((order + 1, len(time_s)))
     for a in range(order + 1):
         for b in range(a, order + 1):
