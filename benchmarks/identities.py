@@ -420,6 +420,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "without looks": {"weight_looks": 0.0},
     "without motion": {"predict_s": 0.0},
     "without size": {"weight_size": 0.0},
+    "without putting right": {"swap_one": 9.0, "swap_both": 9.0},
 }
 
 

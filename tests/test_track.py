@@ -367,8 +367,8 @@ def test_a_mixture_of_two_people_for_one_frame_is_no_new_person() -> None:
         assert [t.track_id for t in tracker.match(poses, None, i / 30)] == [1, 2]
 
 
-def test_who_was_exchanged_while_they_met_is_put_right() -> None:
-    """Both turn back where they meet, unseen colours; motion alone takes them for crossing."""
+def test_people_who_turn_back_where_they_meet_keep_their_identities() -> None:
+    """Unseen colours; motion alone takes them for crossing."""
     tracker, given = Tracker(), []
     for i in range(70):
         near_px = 150 + 4 * i if i < 36 else 150 + 4 * (72 - i)

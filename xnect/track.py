@@ -14,7 +14,8 @@
    takes over somebody's identity.
 4. People who overlap may be taken for each other.  From when they meet until both have been apart
    for `settle_s`, what each body looks like lately, and how large it is, is compared with what is
-   remembered from before: if the two identities suit the other body clearly better, they go there.
+   remembered from before: if the two identities suit the other body clearly better, they go there
+   (never for people in the same clothes, of whom looks say nothing).
    Frames that were given out stay as they are.
 5. Foliage, statues' shadows and the like are found with joints that are all doubtful: nobody is
    given out before the mean score of the joints is `shown_at_least`, and who falls below
@@ -67,10 +68,10 @@ class TrackOptions:
     coast_s: float = 0.2  # given out although missed
     miss_s: float = 1.0  # matched by place
     remember_s: float = 10.0  # matched by looks, place and size
-    again_at_least: float = 0.6  # probability with which a newcomer is somebody lost
+    again_at_least: float = 0.5  # probability with which a newcomer is somebody lost
     again_looks: float = 0.25  # standard deviation of the unlikeness of the same person
     again_size: tuple[float, float] = (0.08, 0.02)  # of the logarithm; of its change per second
-    newcomer: float = 2.5  # -log likelihood of a new person, against a perfect return
+    newcomer: float = 3.5  # -log likelihood of a new person, against a perfect return
     doubt_s: float = 0.3  # a newcomer waits so long when it may be somebody lost
     views: int = 4  # of an upper body that are remembered
     looks_rate: float = 0.05  # of the histogram, per frame in which looks are learned
@@ -79,6 +80,7 @@ class TrackOptions:
     lately_frames: int = 3  # at least, before identities are compared
     swap_one: float = 0.3  # unlikeness that an exchange must take away, of one whose looks are seen
     swap_both: float = 0.45  # and of two, together
+    swap_apart: float = 0.5  # unlikeness of two identities, below which looks say nothing there
     swap_size: float = 0.2  # what a change of size by `far_size` counts there: never enough alone
     overlap: float = 0.3  # share of the smaller box
     shown_at_least: float = 0.45  # mean score of the joints of somebody who is given out first
@@ -289,15 +291,18 @@ class Tracker:
         Beyond what is asked for; negative when they should stay.
         """
         options, gain, known = self.options, 0.0, 0
+        if not len(one.looks) or not len(other.looks):
+            return -np.inf
+        if unlikeness(one.looks, other.looks).min() < options.swap_apart:
+            return -np.inf
         for body, label in ((one, other), (other, one)):
             if body.time_s < self._time_s or body.lately_frames < options.lately_frames:
                 continue
             known += 1
-            if len(body.looks) and len(label.looks):
-                looks = body.lately[None]
-                gain += float(
-                    unlikeness(body.looks, looks).min() - unlikeness(label.looks, looks).min()
-                )
+            looks = body.lately[None]
+            gain += float(
+                unlikeness(body.looks, looks).min() - unlikeness(label.looks, looks).min()
+            )
             if body.lately_px > 0 and body.own_px > 0 and label.own_px > 0:
                 off = np.abs(np.log(body.lately_px / np.array([body.own_px, label.own_px])))
                 off = np.minimum(off / options.far_size, 1)
