@@ -39,7 +39,7 @@ def ambient_occlusion(distance_m: np.ndarray, *, focal_px: float, factor: int = 
         radius_px = float(np.clip(focal_px / step * ring_m / typical_m, 1, 24))
         limit_m = np.float32(1.5 * ring_m)
         border = int(np.ceil(radius_px)) + 1
-        wide = cv2.copyMakeBorder(small, *[border] * 4, cv2.BORDER_REPLICATE)
+        wide = cv2.copyMakeBorder(small, border, border, border, border, cv2.BORDER_REPLICATE)
         for k in range(PAIRS):
             angle = np.pi * (k + 0.5 * (ring_m == RINGS_M[0])) / PAIRS
             dx, dy = round(radius_px * np.cos(angle)), round(radius_px * np.sin(angle))
