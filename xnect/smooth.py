@@ -320,7 +320,7 @@ def _agile_hz(time_s: np.ndarray, path: np.ndarray, options: SmoothOptions) -> n
     usual = median_filter(rad_s, min(2 * rows + 1, 2 * len(rad_s) - 1), mode="nearest")
     usual = gaussian_filter1d(usual, max(rows / 3, 0.5), mode="nearest")
     quick = np.maximum(usual - options.calm_rad_s, 0)
-    return np.minimum(options.turn_hz + options.agile_hz * quick, options.most_turn_hz)
+    return np.asarray(np.minimum(options.turn_hz + options.agile_hz * quick, options.most_turn_hz))
 
 
 def _smooth_pixels(time_s: np.ndarray, measured: np.ndarray, options: SmoothOptions) -> np.ndarray:
