@@ -78,10 +78,12 @@ class TrackOptions:
     settle_s: float = 0.3  # nobody has overlapped for so long: looks are learned
     lately_s: float = 0.1  # over which it is taken what a body looks like lately
     lately_frames: int = 3  # at least, before identities are compared
-    swap_one: float = 0.3  # unlikeness that an exchange must take away, of one whose looks are seen
-    swap_both: float = 0.45  # and of two, together
+    swap_one: float = (
+        0.45  # unlikeness that an exchange must take away, of one whose looks are seen
+    )
+    swap_both: float = 0.7  # and of two, together
     swap_apart: float = 0.5  # unlikeness of two identities, below which looks say nothing there
-    swap_size: float = 0.2  # what a change of size by `far_size` counts there: never enough alone
+    swap_size: float = 0.0  # what a change of size by `far_size` counts there
     overlap: float = 0.3  # share of the smaller box
     shown_at_least: float = 0.45  # mean score of the joints of somebody who is given out first
     hidden_below: float = 0.38  # and of somebody who is given out no more
