@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from xnect.backbones import create_backbone
+from xnect.backbones import Features, create_backbone
 from xnect.heads.context import Context
 from xnect.heads.pose2d import BranchWidths, Upsample, conv
 from xnect.network import STAGE1_TAPS
@@ -58,10 +59,12 @@ class Refiner(nn.Module):
     def __init__(self, preset: RefinerPreset = REFINER) -> None:
         super().__init__()
         options: dict[str, Any] = {"width": preset.width} if preset.width != 1 else {}
-        self.backbone = create_backbone(
+        features = create_backbone(
             preset.backbone, features_only=True, out_indices=STAGE1_TAPS, **options
         )
-        fine, coarse = self.backbone.channels
+        assert isinstance(features, Features)
+        self.backbone = features
+        fine, coarse = features.channels
         widths, joints = preset.branch, len(JOINTS2D)
         self.context = Context(coarse, preset.context)
         self.upsample = Upsample(coarse, fine, widths)
@@ -69,9 +72,9 @@ class Refiner(nn.Module):
         self.last = conv(widths.mid, widths.last, 3, widths.groups)
         self.heatmaps = nn.Conv2d(widths.last, joints, 3, padding=1)
         self.offsets = nn.Conv2d(widths.last, 2 * joints, 3, padding=1)
-        for layer, bias in ((self.heatmaps, -4.0), (self.offsets, 0.0)):
+        for layer, start in ((self.heatmaps, -4.0), (self.offsets, 0.0)):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.constant_(layer.bias, bias)
+            layer.bias = nn.Parameter(torch.full((layer.out_channels,), start))
 
     def forward(self, images: Tensor) -> PersonMaps:
         """(B, 3, H, W) -> heatmap logits (B, J, H/8, W/8), offsets (B, J, 2, H/8, W/8)."""

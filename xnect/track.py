@@ -177,7 +177,7 @@ class Tracker:
         self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
         partials = [pose.partial for pose in poses]
         sizes = np.array([_size_px(pose) for pose in poses])
-        alone = ~_overlaps(partials, options.overlap).any(1)
+        alone = np.asarray(~_overlaps(partials, options.overlap).any(1))
         looks = np.zeros((len(poses), BINS, BINS))
         if image_rgb is not None:
             for k, pose in enumerate(poses):

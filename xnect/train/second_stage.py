@@ -140,8 +140,9 @@ def lifter_loss(lifter: nn.Module, seen: Evidence) -> Tensor:
     return (person * usable).sum() / usable.sum().clamp_min(1)
 
 
-def validation_figures(lifter: Lifter, people: Skeletons) -> dict[str, float]:
+def validation_figures(lifter: nn.Module, people: Skeletons) -> dict[str, float]:
     """Mean error with its sign turned (more is better), and every error of the report, mm."""
+    assert isinstance(lifter, Lifter)
     report = evaluate_lifter(lifter.eval(), people)
     lifter.train()
     errors = {f"{name} mpjpe_mm": row["mpjpe"] for name, row in report.items()}

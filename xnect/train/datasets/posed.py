@@ -39,7 +39,7 @@ def joints18_from_posed(
         state[:, J2D[name]] = seen[:, J3D[name]]
     joints[:, J2D["neck"]] = joints_px[:, _SHOULDERS].mean(1)
     state[:, J2D["neck"]] = seen[:, _SHOULDERS].max(1)
-    finite: np.ndarray = np.isfinite(joints).all(-1)
+    finite = np.asarray(np.isfinite(joints).all(-1))
     joints = np.where(finite[..., None], joints, 0.0)
     state[~finite] = UNKNOWN
     height, width = image_hw
