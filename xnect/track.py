@@ -411,7 +411,8 @@ def _shares(unlikely: np.ndarray, newcomer: float) -> np.ndarray:
     """
     likely = np.exp(-unlikely)
     none = np.exp(-newcomer)
-    return likely / (none + np.maximum(likely.sum(0), likely.sum(1, keepdims=True)))
+    share: np.ndarray = likely / (none + np.maximum(likely.sum(0), likely.sum(1, keepdims=True)))
+    return share
 
 
 def _finite(pose: Pose3D) -> Pose3D:
