@@ -1,5 +1,7 @@
 """The second look: places move with the picture, copies and nobody are dropped."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from xnect.calib.camera import Camera
 from xnect.errors import BadWeights
 from xnect.model import WEIGHTS, load_pipeline, load_refiner
 from xnect.network import build_network
-from xnect.refine import RefineOptions, best_cells, cut, look, px_per_m, refine, squares
+from xnect.refine import RefineOptions, best_cells, cut, evidence, look, px_per_m, refine, squares
 from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
-from xnect.skeleton import FLIP2D
+from xnect.skeleton import FLIP2D, J2D
 from xnect.types import PartialPose
 
 AFFINE = np.array([[8.0, 0, 3.5], [0, 8.0, 3.5]])
@@ -187,3 +189,23 @@ def test_weights_of_another_network_are_refused():
 def test_the_bundled_refiner_is_used_by_default():
     assert load_pipeline().refiner is not None
     assert load_pipeline(refine=False).refiner is None
+
+
+def test_only_sure_joints_are_evidence_but_never_fewer_than_three():
+    one = somebody((100, 100), 100.0)
+    score = np.linspace(0.1, 0.95, 18).astype(np.float32)
+    given = evidence(replace(one, score=score), RefineOptions(twin_within=0.0))
+    np.testing.assert_array_equal(given.score > 0, score >= 0.5)
+    faint = evidence(replace(one, score=score / 5))
+    assert (faint.score > 0).sum() == 3
+
+
+def test_of_two_sides_on_one_limb_the_surer_stays():
+    one = somebody((100, 100), 100.0)
+    left, right = J2D["left_knee"], J2D["right_knee"]
+    one.joints_px[left] = one.joints_px[right] + 1
+    one.score[right] = 0.7
+    given = evidence(one)
+    assert given.score[left] > 0
+    assert given.score[right] == 0
+    assert (given.score > 0).sum() == 17
