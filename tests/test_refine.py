@@ -10,9 +10,19 @@ import torch
 from tests.fakes import person as fake_person
 from xnect.calib.camera import Camera
 from xnect.errors import BadWeights
+from xnect.lift import lift
 from xnect.model import WEIGHTS, load_pipeline, load_refiner
 from xnect.network import build_network
-from xnect.refine import RefineOptions, best_cells, cut, evidence, look, px_per_m, refine, squares
+from xnect.refine import (
+    RefineOptions,
+    best_cells,
+    cut,
+    look,
+    px_per_m,
+    refine,
+    squares,
+    sure_joints,
+)
 from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
 from xnect.skeleton import FLIP2D, J2D
 from xnect.types import PartialPose
@@ -194,18 +204,29 @@ def test_the_bundled_refiner_is_used_by_default():
 def test_only_sure_joints_are_evidence_but_never_fewer_than_three():
     one = somebody((100, 100), 100.0)
     score = np.linspace(0.1, 0.95, 18).astype(np.float32)
-    given = evidence(replace(one, score=score), RefineOptions(twin_within=0.0))
-    np.testing.assert_array_equal(given.score > 0, score >= 0.5)
-    faint = evidence(replace(one, score=score / 5))
-    assert (faint.score > 0).sum() == 3
+    sure = sure_joints(replace(one, score=score), RefineOptions(twin_within=0.0))
+    np.testing.assert_array_equal(sure, score >= 0.5)
+    assert sure_joints(replace(one, score=score / 5)).sum() == 3
 
 
-def test_of_two_sides_on_one_limb_the_surer_stays():
+def test_of_two_sides_on_one_limb_the_surer_is_evidence():
     one = somebody((100, 100), 100.0)
     left, right = J2D["left_knee"], J2D["right_knee"]
     one.joints_px[left] = one.joints_px[right] + 1
     one.score[right] = 0.7
-    given = evidence(one)
-    assert given.score[left] > 0
-    assert given.score[right] == 0
-    assert (given.score > 0).sum() == 17
+    sure = sure_joints(one)
+    assert sure[left]
+    assert not sure[right]
+    assert sure.sum() == 17
+
+
+def test_unsure_joints_are_shown_but_not_lifted():
+    """The pose in 3D is the same wherever an unsure joint lies."""
+    one = replace(somebody((320, 240), 200.0), sure=np.arange(18) != J2D["left_wrist"])
+    other = replace(one, joints_px=one.joints_px.copy())
+    other.joints_px[J2D["left_wrist"]] += 50
+    camera, lifter = Camera.guess(480, 640), load_pipeline().lifter
+    np.testing.assert_array_equal(
+        lift([one], lifter, camera=camera)[0].joints_m,
+        lift([other], lifter, camera=camera)[0].joints_m,
+    )

@@ -121,7 +121,7 @@ def gather(
     joints = np.array([t.pose.joints_m for t in tracks], np.float64) * size[:, None, None]
     score = np.array([t.pose.score for t in tracks], np.float64)
     pixels = np.array([t.pose.partial.joints_px for t in tracks], np.float64)
-    seen = np.array([t.pose.partial.score for t in tracks], np.float64)
+    seen = np.array([t.pose.partial.evidence() for t in tracks], np.float64)
     score = np.where(np.isfinite(joints).all(-1) & np.isfinite(score), np.clip(score, 0, 1), 0)
     seen = np.where(np.isfinite(pixels).all(-1) & np.isfinite(seen), np.clip(seen, 0, 1), 0)
     rest = offsets_m(lengths)

@@ -80,7 +80,7 @@ def lift(
     if not partials:
         return []
     pixels = np.stack([p.joints_px for p in partials]).astype(np.float64)
-    score = np.stack([p.score for p in partials]).astype(np.float32)
+    score = np.stack([p.evidence() for p in partials]).astype(np.float32)
     codes = np.stack([p.codes for p in partials]).astype(np.float32)
     pixels = np.where(score[..., None] > 0, pixels, 0)  # the coordinates of absent joints are junk
     rays = pixels if camera is None else camera.rays(pixels)

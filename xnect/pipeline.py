@@ -36,7 +36,7 @@ from xnect.mirror import flip_tested
 from xnect.network import Network, channels_last
 from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
 from xnect.proportions import Builds, ProportionOptions
-from xnect.refine import RefineOptions, evidence, refine
+from xnect.refine import RefineOptions, refine, sure_joints
 from xnect.sides import Sides
 from xnect.times import Times
 from xnect.track import Tracker, TrackOptions
@@ -228,7 +228,7 @@ class Pipeline:
             with watch("track"):
                 partials = sides.update(partials, time_s)
         if self.refiner is not None:
-            partials = [evidence(person, self.refine_options) for person in partials]
+            partials = [replace(p, sure=sure_joints(p, self.refine_options)) for p in partials]
         with watch("lift"):
             return lift(partials, self.lifter, camera=camera)
 

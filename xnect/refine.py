@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ class RefineOptions:
     rounds: int = 1  # looks; each starts from the box that the one before it found
     joint_at_least: float = 0.1  # heatmap value below which a joint is absent
     evidence_at_least: float = 0.5  # below it a joint is shown, but no evidence for the pose in 3D
-    person_at_least: float = 0.3  # mean of the joints' values below which there is nobody
+    person_at_least: float = 0.25  # mean of the joints' values below which there is nobody
     same_within: float = 0.12  # of the box's longer side: joints at the same place
     same_share: float = 0.6  # of the joints at the same place as a surer person's: the same person
     twin_within: float = 0.05  # of the box's longer side: nearer twins are one limb seen twice
@@ -225,8 +225,8 @@ _LIMB_ENDS = np.array([J2D[f"left_{n}"] for n in ("elbow", "wrist", "knee", "ank
 _TWINS = np.array(FLIP2D)[_LIMB_ENDS]
 
 
-def evidence(person: PartialPose, options: RefineOptions = RefineOptions()) -> PartialPose:
-    """The person with only those joints that are sure enough to lift; at least three are kept.
+def sure_joints(person: PartialPose, options: RefineOptions = RefineOptions()) -> np.ndarray:
+    """(18,) bool: the joints that are sure enough to be evidence in 3D; at least three are.
 
     The refiner names a place for every joint, also for hidden ones.  Without the unsure ones, and
     without the weaker of left and right that lie on one limb, Stage II completes the pose better
@@ -235,20 +235,15 @@ def evidence(person: PartialPose, options: RefineOptions = RefineOptions()) -> P
     joints, score = person.joints_px, person.score
     seen = score > 0
     if seen.sum() <= 3:
-        return person
+        return seen
     size = float(np.ptp(joints[seen], axis=0).max())
-    sure = score >= min(options.evidence_at_least, np.sort(score)[-3])
+    sure: np.ndarray = seen & (score >= min(options.evidence_at_least, np.sort(score)[-3]))
     away = np.linalg.norm(joints[_LIMB_ENDS] - joints[_TWINS], axis=-1)
     near = (away < options.twin_within * size) & seen[_LIMB_ENDS] & seen[_TWINS]
     left = score[_LIMB_ENDS] < score[_TWINS]
     sure[_LIMB_ENDS[near & left]] = False
     sure[_TWINS[near & ~left]] = False
-    return replace(
-        person,
-        joints_px=np.where(sure[:, None], joints, 0).astype(np.float32),
-        score=np.where(sure, score, 0).astype(np.float32),
-        codes=np.where(sure[:, None], person.codes, 0).astype(np.float32),
-    )
+    return sure
 
 
 def _is_part(one: int, joints: np.ndarray, score: np.ndarray, options: RefineOptions) -> bool:

@@ -36,6 +36,11 @@ class PartialPose:
     margin: np.ndarray | None = (
         None  # (18,) log-odds of each joint against its twin of the other side at the same place
     )
+    sure: np.ndarray | None = None  # (18,) bool, joints that are evidence in 3D; None: all seen
+
+    def evidence(self) -> np.ndarray:
+        """(18,) scores of the joints that are evidence in 3D, 0 for all others."""
+        return self.score if self.sure is None else np.where(self.sure, self.score, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
