@@ -180,6 +180,7 @@ def refine(
         return []
     joints = np.stack([p.joints_px for p in people]).astype(np.float64)
     score = np.stack([p.score for p in people]).astype(np.float64)
+    first = list(people)  # as Stage I saw those who are still there
     for _ in range(options.rounds):
         where = squares(joints, score, options)
         inputs = np.stack(
@@ -198,18 +199,32 @@ def refine(
         there[there.sum(1) < 3] = False
         alive = there.any(1)
         joints, score, margin = new[alive], (found * there)[alive], margin[alive]
+        first = [person for person, lives in zip(first, alive, strict=True) if lives]
         if not len(joints):
             return []
     total = score.mean(1)
     order = [i for i in np.argsort(-total, kind="stable") if total[i] >= options.person_at_least]
     size = where.side_px[alive] * PERSON_PX / SIDE_PX
     kept: list[int] = []
+    out: list[PartialPose] = []
     for i in order:
         near = options.same_within * size
-        same = any(_same(joints[[i, k]], score[[i, k]], near[k], options) for k in kept)
-        if not same and not _is_part(i, joints, score, options):
+        copies = [k for k in kept if _same(joints[[i, k]], score[[i, k]], near[k], options)]
+        if not copies and not _is_part(i, joints, score, options):
             kept.append(i)
-    return [_pose(joints[i], score[i], margin[i], codes, image_from_cell) for i in kept]
+            out.append(_pose(joints[i], score[i], margin[i], codes, image_from_cell))
+        elif copies and all(_two(first[i], first[k], near[k]) for k in copies):
+            out.append(first[i])  # behind the other: the refiner looked at the wrong one
+    return sorted(out, key=lambda person: -person.person_score)
+
+
+def _two(one: PartialPose, other: PartialPose, within_px: float) -> bool:
+    """Whether Stage I saw two people: many joints of both, and few at the same place."""
+    both = (one.score > 0) & (other.score > 0)
+    if both.sum() < 6:
+        return False
+    near = np.linalg.norm(one.joints_px[both] - other.joints_px[both], axis=-1) <= within_px
+    return bool(near.mean() < 0.34)
 
 
 def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions) -> bool:
