@@ -171,6 +171,10 @@ def _draw_limbs(canvas: np.ndarray, person: Person, size: int) -> None:
     _draw_skeleton(canvas, person.joints2d_px, person.joints2d_score, base, size)
 
 
+SURE = 0.5
+"""Limbs with a joint of a lower score are drawn thin: hidden, or a guess."""
+
+
 def _draw_skeleton(
     canvas: np.ndarray,
     joints_px: np.ndarray,
@@ -180,12 +184,14 @@ def _draw_skeleton(
 ) -> None:
     good = (score > 0) & np.isfinite(joints_px).all(-1)
     limbs = [(a, b) for a, b in DRAWN_LIMBS if good[a] and good[b]]
-    for a, b in limbs:
+    sure = [(a, b) for a, b in limbs if min(score[a], score[b]) >= SURE]
+    for a, b in sure:
         _line(canvas, joints_px[[a, b]], (16, 16, 16), 2 * size + 2)
     for a, b in limbs:
-        _line(canvas, joints_px[[a, b]], _side(base, b), 2 * size)
+        width = 2 * size if min(score[a], score[b]) >= SURE else max(size // 2, 1)
+        _line(canvas, joints_px[[a, b]], _side(base, b), width)
     for joint in np.flatnonzero(good):
-        radius = 0.8 if joint in _FACE else 1.5
+        radius = 0.8 if joint in _FACE or score[joint] < SURE else 1.5
         _dot(canvas, joints_px[joint], radius * size, (255, 255, 255))
 
 
