@@ -197,7 +197,7 @@ def refine(
         new = (pixels - (SIDE_PX - 1) / 2) * scale + where.centre_px[:, None]
         there = found >= options.joint_at_least
         there[there.sum(1) < 3] = False
-        alive = there.any(1)
+        alive = np.asarray(there.any(1))
         joints, score, margin = new[alive], (found * there)[alive], margin[alive]
         first = [person for person, lives in zip(first, alive, strict=True) if lives]
         if not len(joints):
