@@ -37,9 +37,9 @@ class Camera:
     def guess(cls, height_px: int, width_px: int) -> Camera:
         """The camera that is assumed when none is given: f = 0.85 max(W, H), 61 degrees.
 
-        Phones and webcams see 55 to 75 degrees along the longer side.  (1.2, 45 degrees, is usual in
-        photogrammetry; simulated adults seen at 50 to 80 degrees were too far away by 40 % with it, by 4 % with
-        this: `benchmarks/root_error.py`.)
+        Phones and webcams see 55 to 75 degrees along the longer side.  Photogrammetry often takes
+        1.2 (45 degrees); simulated adults seen at 50 to 80 degrees were too far away by 40 % with
+        that, and by 4 % with this (`benchmarks/root_error.py`).
         """
         focal = 0.85 * max(height_px, width_px)
         cx, cy = (width_px - 1) / 2, (height_px - 1) / 2
