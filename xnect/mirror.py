@@ -21,9 +21,9 @@ def mirrored(maps: Maps) -> Maps:
     codes = maps.codes.flip(-1).unflatten(1, (3, -1))[:, :, bones]  # (B, 3, K, h, w)
     return Maps(
         heatmaps=maps.heatmaps.flip(-1)[:, joints],
-        affinities=_x_negated(maps.affinities.flip(-1)[:, limbs], 2),
-        codes=_x_negated(codes, 1).flatten(1, 2),
-        offsets=_x_negated(maps.offsets.flip(-1)[:, joints], 2),
+        affinities=x_negated(maps.affinities.flip(-1)[:, limbs], 2),
+        codes=x_negated(codes, 1).flatten(1, 2),
+        offsets=x_negated(maps.offsets.flip(-1)[:, joints], 2),
     )
 
 
@@ -42,7 +42,7 @@ def flip_tested(network: nn.Module, images: Tensor) -> Maps:
     return Maps(torch.logit(chance, eps=1e-6), *means)
 
 
-def _x_negated(vectors: Tensor, axis: int) -> Tensor:
+def x_negated(vectors: Tensor, axis: int) -> Tensor:
     """`vectors` with the first entry of `axis` (x) negated."""
     sign = torch.ones(vectors.shape[axis], dtype=vectors.dtype, device=vectors.device)
     sign[0] = -1

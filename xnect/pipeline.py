@@ -46,7 +46,7 @@ STAGES = ("prepare", "network", "associate", "refine", "lift", "track", "fit")
 
 
 class Stopwatch:
-    """Milliseconds by stage."""
+    """Milliseconds by stage; blocks of the same stage add up."""
 
     def __init__(self) -> None:
         self.ms: dict[str, float] = {}
@@ -56,7 +56,7 @@ class Stopwatch:
         """Time the block."""
         start = time.perf_counter()
         yield
-        self.ms[stage] = 1e3 * (time.perf_counter() - start)
+        self.ms[stage] = self.ms.get(stage, 0.0) + 1e3 * (time.perf_counter() - start)
 
 
 class Pipeline:

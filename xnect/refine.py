@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from xnect.associate import LONG_LENGTHS_M, LONG_LIMBS, person_score
+from xnect.mirror import x_negated
 from xnect.network import STRIDE
 from xnect.prepare import normalise
 from xnect.refiner import PERSON_PX, SIDE_PX
@@ -41,7 +42,9 @@ class RefineOptions:
     same_share: float = 0.6  # of the joints at the same place as a surer person's: the same person
     twin_within: float = 0.05  # of the box's longer side: nearer twins are one limb seen twice
     part_size: float = 0.35  # of the size of somebody whose box holds it all: a limb, not a person
-    smallest_m: float = 0.6  # side of the box at the least, by the longest limb that was found
+    two_of_joints: int = 6  # joints that both of two whole people have in Stage I ...
+    two_share: float = 0.34  # ... of which fewer than this share are at the same place
+    smallest_m: float = 0.6  # side of the box at the least, by the median of the limbs found
     flip_test: bool = False
 
 
@@ -111,9 +114,7 @@ def look(
     if flip_test:
         people, joints = len(inputs), list(FLIP2D)
         there = heatmaps[people:].flip(-1)[:, joints]
-        back = offsets[people:].flip(-1)[:, joints] * torch.tensor(
-            [-1.0, 1.0], device=weight.device
-        ).view(2, 1, 1)
+        back = x_negated(offsets[people:].flip(-1)[:, joints], 2)
         heatmaps, offsets = (heatmaps[:people] + there) / 2, (offsets[:people] + back) / 2
     return heatmaps.cpu().numpy(), offsets.cpu().numpy()
 
@@ -125,8 +126,7 @@ def best_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, n
     the squares of their values.
     """
     people, joints, h, w = heatmaps.shape
-    best = heatmaps.reshape(people, joints, -1).argmax(-1)
-    row, column = np.divmod(best, w)
+    row, column = _best(heatmaps)
     p, j = np.indices((people, joints))
     score = heatmaps[p, j, row, column]
     steps = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
@@ -140,13 +140,20 @@ def best_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, n
     return np.stack([column, row], -1) + np.clip(shift, -1, 1), score
 
 
+def _best(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(P, J, h, w) -> (P, J) row and column of each joint's surest cell."""
+    best = heatmaps.reshape(*heatmaps.shape[:2], -1).argmax(-1)
+    row, column = np.divmod(best, heatmaps.shape[-1])
+    return row, column
+
+
 def side_margin(heatmaps: np.ndarray) -> np.ndarray:
     """(P, J, h, w) -> (P, J) log-odds of each joint at its best cell against its twin there.
 
     The twin counts where it is surest in the 3x3 cells round that place.
     """
-    people, joints, _, w = heatmaps.shape
-    row, column = np.divmod(heatmaps.reshape(people, joints, -1).argmax(-1), w)
+    people, joints = heatmaps.shape[:2]
+    row, column = _best(heatmaps)
     p, j = np.indices((people, joints))
     own = heatmaps[p, j, row, column]
     padded = np.pad(heatmaps, ((0, 0), (0, 0), (1, 1), (1, 1)))
@@ -213,18 +220,18 @@ def refine(
         if not copies and not _is_part(i, joints, score, options):
             kept.append(i)
             out.append(_pose(joints[i], score[i], margin[i], codes, image_from_cell))
-        elif copies and all(_two(first[i], first[k], near[k]) for k in copies):
+        elif copies and all(_two(first[i], first[k], near[k], options) for k in copies):
             out.append(first[i])  # behind the other: the refiner looked at the wrong one
     return sorted(out, key=lambda person: -person.person_score)
 
 
-def _two(one: PartialPose, other: PartialPose, within_px: float) -> bool:
+def _two(one: PartialPose, other: PartialPose, within_px: float, options: RefineOptions) -> bool:
     """Whether Stage I saw two people: many joints of both, and few at the same place."""
     both = (one.score > 0) & (other.score > 0)
-    if both.sum() < 6:
+    if both.sum() < options.two_of_joints:
         return False
     near = np.linalg.norm(one.joints_px[both] - other.joints_px[both], axis=-1) <= within_px
-    return bool(near.mean() < 0.34)
+    return bool(near.mean() < options.two_share)
 
 
 def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +18,9 @@ from xnect.errors import BadInput, XnectError
 from xnect.eval.predictions import Predict
 from xnect.eval.report import Report, figures_json, write_report
 from xnect.types import Result
+
+if TYPE_CHECKING:
+    from xnect.pipeline import Pipeline
 
 EXAMPLES = """examples:
   python -m xnect.eval coco ../shared/data/coco/dev.json --report out/coco
@@ -31,17 +34,23 @@ EXAMPLES = """examples:
 """
 
 
-def load_predict(options: argparse.Namespace) -> Predict:
-    """Stage I and association, or the whole pipeline, with a progress bar over the pictures."""
+def _pipeline(options: argparse.Namespace, camera: Camera | None = None) -> Pipeline:
+    """The pipeline that the flags ask for."""
     from xnect.model import load_pipeline
 
-    pipeline = load_pipeline(
+    return load_pipeline(
         options.preset,
         device=options.device,
         weights=options.weights,
+        camera=camera,
         flip_test=options.flip_test,
         refine=not options.no_refine,
     )
+
+
+def load_predict(options: argparse.Namespace) -> Predict:
+    """People in 2D, or the whole pipeline, with a progress bar over the pictures."""
+    pipeline = _pipeline(options)
     run: Predict = pipeline if options.whole else pipeline.find
     bar = tqdm(unit=" pictures", file=sys.stderr)
 
@@ -86,17 +95,9 @@ def lspet(options: argparse.Namespace) -> Report:
 def pose2sim(options: argparse.Namespace) -> Report:
     """Errors of one man in four calibrated cameras."""
     from xnect.eval.pose2sim import pose2sim_report, pose2sim_table
-    from xnect.model import load_pipeline
 
     rows = pose2sim_report(
-        lambda camera: load_pipeline(
-            options.preset,
-            device=options.device,
-            weights=options.weights,
-            camera=camera,
-            flip_test=options.flip_test,
-            refine=not options.no_refine,
-        ),
+        lambda camera: _pipeline(options, camera),
         options.folder,
     )
     figures = {name: asdict(row) for name, row in rows.items()}
@@ -106,17 +107,10 @@ def pose2sim(options: argparse.Namespace) -> Report:
 def synth(options: argparse.Namespace) -> Report:
     """The whole pipeline on the held-out rendered pictures, with pictures in the report."""
     from xnect.eval.synth_pictures import held_out_set, judge_all, synth_report, synth_sheets
-    from xnect.model import load_pipeline
 
     if options.pictures < 1:
         raise BadInput(f"--pictures must be at least 1, got {options.pictures}")
-    pipeline = load_pipeline(
-        options.preset,
-        device=options.device,
-        weights=options.weights,
-        flip_test=options.flip_test,
-        refine=not options.no_refine,
-    )
+    pipeline = _pipeline(options)
 
     def run(image: np.ndarray, camera: Camera) -> Result:
         pipeline.camera = None if options.guess else camera

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
 from xnect.errors import BadInput
-from xnect.train.samples import ABSENT, Sample, Shards
+from xnect.train.datasets.lspet import lspet
+from xnect.train.samples import ABSENT, Sample, Shards, write_shard
 
 CUT_PX = 192
 """Side of a cut-out."""
@@ -129,8 +131,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--shared", type=Path, default=Path("../shared/data"), help="LSPET dev, to validate with"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    held = options.shared / "lspet"
+    if held.exists():
+        with TemporaryDirectory() as folder:
+            shard = Path(folder) / "dev.npz"
+            write_shard(shard, lspet(held, "dev"))
+            print(
+                f"dev: {write_person_crops([shard], options.out / 'dev')} people, never trained on"
+            )
     groups = {"coco": "coco*.npz", "lspet": "lspet.npz", "renders": "renders-*.npz"}
     empty = options.data / "negatives.npz"
     if empty.exists():

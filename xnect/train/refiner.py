@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,10 +16,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
+from xnect.errors import BadWeights, XnectError
+from xnect.network import STRIDE
 from xnect.prepare import MEAN, STD
 from xnect.refiner import PERSON_PX, REFINER_NAME, SIDE_PX, PersonMaps, Refiner, from_stage1
 from xnect.skeleton import FLIP2D, JOINTS2D
@@ -27,8 +32,6 @@ from xnect.train.losses import heatmap_loss
 from xnect.train.options import TrainOptions, add_flags
 from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, joints_box, read_person_crops
 from xnect.train.samples import ABSENT, UNKNOWN
-
-STRIDE = 8
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,25 @@ def crop_pck(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[st
 SHARES = {"lspet": 0.45, "coco": 0.2, "renders": 0.29, "negatives": 0.06}
 
 
-def main() -> None:
+def start_from_stage1(network: Refiner, path: Path) -> None:
+    """Fill all of the refiner from weights of Stage I, preset `s`.
+
+    Raises:
+        BadWeights: a file that is none, or is for another network.
+    """
+    try:
+        left = network.load_state_dict(from_stage1(load_file(path)), strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise BadWeights(f"{path} does not fit the refiner: {error}") from error
+    missing = [n for n in left.missing_keys if not n.endswith("num_batches_tracked")]
+    if missing or left.unexpected_keys:
+        raise BadWeights(
+            f"{path} does not fit the refiner: {len(missing)} tensors lack, "
+            f"{len(left.unexpected_keys)} are too many; weights of Stage I, preset s, would"
+        )
+
+
+def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=Path, required=True, help="folder of person crops")
@@ -242,6 +263,18 @@ def main() -> None:
     flags = vars(parser.parse_args())
     people, out, lane, stage1 = (flags.pop(n) for n in ("people", "out", "lane", "stage1"))
     options = replace(TrainOptions(), **flags)
+    try:
+        print(_train(options, people, out, lane, stage1))
+    except XnectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+def _train(options: TrainOptions, people: Path, out: Path, lane: str, stage1: Path | None) -> str:
     rank = join_processes(options.device)
     torch.manual_seed(options.seed)
     shares = {
@@ -257,7 +290,7 @@ def main() -> None:
     )
     network = Refiner()
     if stage1 is not None:
-        network.load_state_dict(from_stage1(load_file(stage1)), strict=False)
+        start_from_stage1(network, stage1)
     validation = people / "dev"
     held = read_person_crops(validation) if validation.with_suffix(".npz").exists() else None
     metadata = {
@@ -267,9 +300,9 @@ def main() -> None:
         "input_hw": f"{SIDE_PX}x{SIDE_PX}",
         "joints": ", ".join(JOINTS2D),
         "data": ", ".join(f"{name} {share:.2f}" for name, share in shares.items()),
-        "options": str(asdict(options)),
+        "options": json.dumps(asdict(options)),
     }
-    train(
+    return train(
         network,
         data,
         options,
@@ -278,9 +311,7 @@ def main() -> None:
         validate=None if held is None else lambda network: crop_pck(network, held),
         metadata=metadata,
     )
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Training of the refiner: labels move with the pictures, and it learns."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.test_targets import random_sample
+from xnect.errors import BadInput, BadWeights
+from xnect.network import build_network
+from xnect.refiner import SIDE_PX, PersonMaps, Refiner
+from xnect.skeleton import FLIP2D
+from xnect.train.checkpoint import save_weights
+from xnect.train.person_crops import (
+    BOX_PX,
+    CUT_PX,
+    cut_out,
+    joints_box,
+    read_person_crops,
+    write_person_crops,
+)  # fmt: skip
+from xnect.train.refiner import (
+    People,
+    PersonBatch,
+    RefinerAugment,
+    refiner_losses,
+    start_from_stage1,
+    step_losses,
+    warp_of,
+)  # fmt: skip
+from xnect.train.samples import SEEN, UNKNOWN, write_shard
+
+
+@pytest.fixture
+def crops(tmp_path):
+    samples = [random_sample(i, 2) for i in range(6)]
+    for sample in samples:
+        sample.state[:] = SEEN
+    write_shard(tmp_path / "a.npz", samples)
+    assert write_person_crops([tmp_path / "a.npz"], tmp_path / "people") > 0
+    return read_person_crops(tmp_path / "people")
+
+
+def test_everybody_is_in_the_middle_at_one_size(crops):
+    for joints, state in zip(crops.joints_px, crops.state, strict=True):
+        box = joints_box(joints, state > 0)
+        assert (box[2:] - box[:2]).max() == pytest.approx(BOX_PX, abs=0.1)
+        np.testing.assert_allclose((box[:2] + box[2:]) / 2, (CUT_PX - 1) / 2, atol=0.1)
+
+
+def test_a_dot_at_a_joint_is_still_at_the_joint_in_the_cut_out():
+    sample = random_sample(3, 1)
+    sample.state[:], sample.image[:] = SEEN, 0
+    x, y = np.round(sample.joints_px[0, 4]).astype(int)
+    sample.joints_px[0, 4] = x, y
+    cv2.circle(sample.image, (int(x), int(y)), 3, (255, 255, 255), -1)
+    made = cut_out(sample, 0)
+    assert made is not None
+    image, joints = made
+    grey = np.where(image[..., 0] > 120, image[..., 0].astype(float), 0)
+    rows, columns = np.mgrid[:CUT_PX, :CUT_PX]
+    centre = np.array([(grey * columns).sum(), (grey * rows).sum()]) / grey.sum()
+    np.testing.assert_allclose(centre, joints[4], atol=1.0)
+
+
+def test_a_warp_and_its_mirror_are_similarities(crops):
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        matrix, flip = warp_of(rng, crops.joints_px[0], crops.state[0], RefinerAugment())
+        linear = matrix[:, :2]
+        scale = np.sqrt(abs(np.linalg.det(linear)))
+        np.testing.assert_allclose(linear @ linear.T, scale**2 * np.eye(2), atol=1e-9)
+        assert (np.linalg.det(linear) < 0) == flip
+
+
+def test_batches_are_the_same_by_seed(crops):
+    one, two = (next(iter(People([crops], [1.0], batch=3, seed=5))) for _ in range(2))
+    for a, b in zip(one, two, strict=True):
+        assert torch.equal(a, b)
+    assert one.images.shape == (3, 3, SIDE_PX, SIDE_PX)
+
+
+def batch(joints: torch.Tensor, state: int) -> PersonBatch:
+    images = torch.zeros(len(joints), 3, SIDE_PX, SIDE_PX, dtype=torch.uint8)
+    return PersonBatch(images, joints, torch.full(joints.shape[:2], state, dtype=torch.int8))
+
+
+def test_the_right_maps_cost_less_than_exchanged_sides():
+    joints = torch.rand(2, 18, 2) * 100 + 12
+    cells = ((joints - 3.5) / 8).round().long().clamp(0, 15)
+
+    def maps(order: list[int]) -> PersonMaps:
+        heat = torch.full((2, 18, 16, 16), -6.0)
+        for p in range(2):
+            for j in range(18):
+                heat[p, j, cells[p, order[j], 1], cells[p, order[j], 0]] = 6.0
+        return PersonMaps(heat, torch.zeros(2, 18, 2, 16, 16))
+
+    right = refiner_losses(maps(list(range(18))), batch(joints, SEEN))
+    wrong = refiner_losses(maps(list(FLIP2D)), batch(joints, SEEN))
+    assert right["heatmaps"] < wrong["heatmaps"]
+    assert right["cells"] < wrong["cells"]
+
+
+def test_nothing_is_learnt_of_unknown_joints():
+    maps = PersonMaps(torch.randn(1, 18, 16, 16), torch.randn(1, 18, 2, 16, 16))
+    losses = refiner_losses(maps, batch(torch.rand(1, 18, 2) * 100, UNKNOWN))
+    assert all(float(value) == 0 for value in losses.values())
+
+
+def test_a_few_steps_lower_the_losses(crops):
+    torch.manual_seed(0)
+    network = Refiner().train()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    data = next(iter(People([crops], [1.0], batch=4, seed=1)))
+    totals = []
+    for _ in range(6):
+        total = torch.stack(list(step_losses(network, data).values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < 0.9 * totals[0]
+
+
+def test_only_whole_weights_of_stage_1_are_a_start(tmp_path):
+    state = build_network("s").state_dict()
+    save_weights(tmp_path / "whole.safetensors", state, {})
+    start_from_stage1(Refiner(), tmp_path / "whole.safetensors")
+    part = {name: value for name, value in state.items() if not name.startswith("context.")}
+    save_weights(tmp_path / "part.safetensors", part, {})
+    with pytest.raises(BadWeights, match="tensors lack"):
+        start_from_stage1(Refiner(), tmp_path / "part.safetensors")
+    with pytest.raises(BadWeights, match="does not fit"):
+        start_from_stage1(Refiner(), tmp_path / "none.safetensors")
+
+
+def test_missing_person_crops_are_named(tmp_path):
+    with pytest.raises(BadInput, match="person_crops"):
+        read_person_crops(tmp_path / "people")
