@@ -49,13 +49,6 @@ needs_pack = pytest.mark.skipif(not (PACK / "body.npz").exists(), reason=f"no as
 
 
 @pytest.fixture(scope="module")
-def assets() -> Assets:
-    if not (PACK / "body.npz").exists():
-        pytest.skip(f"no asset pack in {PACK}")
-    return load_assets(PACK, texture_px=32)
-
-
-@pytest.fixture(scope="module")
 def people(assets: Assets) -> list[Person]:
     rng = np.random.default_rng(4)
     return [random_person(assets, rng) for _ in range(6)]

@@ -15,7 +15,7 @@ pytest.importorskip("numba", reason="rendering needs the extra 'train'")
 from xnect.synth import clip as clips
 from xnect.synth import crowd
 from xnect.synth.__main__ import main
-from xnect.synth.assets import Assets, load_assets
+from xnect.synth.assets import Assets
 from xnect.synth.body import Person, random_person, world_points
 from xnect.synth.camera import pinhole, stand
 from xnect.synth.dataset import DatasetOptions, PictureSource, read_shard, write_shard
@@ -31,13 +31,6 @@ from xnect.synth.things import carried
 
 PACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "synth"
 SMALL = SceneOptions(width_px=128, height_px=80, people_shares=(0.1, 0.3, 0.3, 0.3))
-
-
-@pytest.fixture(scope="module")
-def assets() -> Assets:
-    if not (PACK / "body.npz").exists():
-        pytest.skip(f"no asset pack in {PACK}")
-    return load_assets(PACK, texture_px=32)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from xnect.errors import BadInput, UnknownName
 
 pytest.importorskip("numba", reason="rendering needs the extra 'train'")
 
-from xnect.synth.assets import Assets, load_assets
+from xnect.synth.assets import Assets
 from xnect.synth.body import random_person
 from xnect.synth.labels import OUTSIDE
 from xnect.synth.render import Renderer, renderer
@@ -29,13 +29,6 @@ KINDS = {
     "photo": replace(SMALL, room_share=0.0, photo_uses=("floor",), photo_floor_share=1.0),
     "empty": replace(SMALL, room_share=1.0, people_shares=(1.0,)),
 }
-
-
-@pytest.fixture(scope="module")
-def assets() -> Assets:
-    if not (PACK / "body.npz").exists():
-        pytest.skip(f"no asset pack in {PACK}")
-    return load_assets(PACK, texture_px=32)
 
 
 @pytest.fixture(scope="module")

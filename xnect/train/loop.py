@@ -449,10 +449,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = replace(TrainOptions(), **flags)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        rank = join_processes(options.device)
+
+    def run(rank: int) -> str:
         sources = mixture_sources(data, lane, read_shares(shares))
-        reason = _train_stage1(options, sources, out, lane, shared, init, rank)
+        return _train_stage1(options, sources, out, lane, shared, init, rank)
+
+    return as_command(run, options.device)
+
+
+def as_command(run: Callable[[int], str], device: str) -> int:
+    """`run(rank)` in the process group that there may be; prints its reason, 2 on bad input."""
+    try:
+        rank = join_processes(device)
+        reason = run(rank)
         if rank == 0:
             print(reason)
     except XnectError as error:

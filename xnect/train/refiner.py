@@ -14,20 +14,19 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from xnect.errors import BadWeights, XnectError
+from xnect.errors import BadWeights
 from xnect.network import STRIDE
 from xnect.prepare import MEAN, STD
 from xnect.refiner import PERSON_PX, REFINER_NAME, SIDE_PX, PersonMaps, Refiner, from_stage1
 from xnect.skeleton import FLIP2D, JOINTS2D
 from xnect.train.augment import colour
-from xnect.train.loop import LICENCES, join_processes, train
+from xnect.train.loop import LICENCES, as_command, train
 from xnect.train.losses import heatmap_loss
 from xnect.train.options import TrainOptions, add_flags
 from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, joints_box, read_person_crops
@@ -263,19 +262,12 @@ def main() -> int:
     flags = vars(parser.parse_args())
     people, out, lane, stage1 = (flags.pop(n) for n in ("people", "out", "lane", "stage1"))
     options = replace(TrainOptions(), **flags)
-    try:
-        print(_train(options, people, out, lane, stage1))
-    except XnectError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-    return 0
+    return as_command(lambda rank: _train(options, people, out, lane, stage1, rank), options.device)
 
 
-def _train(options: TrainOptions, people: Path, out: Path, lane: str, stage1: Path | None) -> str:
-    rank = join_processes(options.device)
+def _train(
+    options: TrainOptions, people: Path, out: Path, lane: str, stage1: Path | None, rank: int
+) -> str:
     torch.manual_seed(options.seed)
     shares = {
         name: share

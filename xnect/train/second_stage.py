@@ -15,7 +15,6 @@ import copy
 import json
 import logging
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -23,10 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from xnect.errors import XnectError
 from xnect.eval.lifter import evaluate_lifter
 from xnect.heads.lift import Lifted, Lifter
 from xnect.lift import N_FEATURES, encode, load_lifter, save_lifter
@@ -35,7 +32,7 @@ from xnect.synth.evidence import Evidence, EvidenceOptions, simulate
 from xnect.synth.skeletons import Bodies, Motion, Skeletons, draw, load_bodies, load_motion
 from xnect.train.checkpoint import load_checkpoint
 from xnect.train.detector_noise import read_evidence
-from xnect.train.loop import join_processes, train
+from xnect.train.loop import as_command, train
 from xnect.train.options import TrainOptions, add_flags
 
 log = logging.getLogger(__name__)
@@ -182,18 +179,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = replace(RECIPE, **{f.name: flags[f.name] for f in fields(TrainOptions)})
     poses = LifterOptions(**{f.name: flags[f.name] for f in fields(LifterOptions)})
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        rank = join_processes(options.device)
+
+    def run(rank: int) -> str:
         detector = read_evidence(flags["evidence"]) if flags["evidence"] else EvidenceOptions()
         files = Files(flags["data"], flags["out"], flags["start"])
-        log.info(_train_lifter(options, poses, detector, files, rank))
-    except XnectError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-    return 0
+        return _train_lifter(options, poses, detector, files, rank)
+
+    return as_command(run, options.device)
 
 
 @dataclass(frozen=True)
