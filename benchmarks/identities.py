@@ -24,6 +24,7 @@ import argparse
 import functools
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -397,12 +398,14 @@ def summary(takes: list[dict[str, float]]) -> dict[str, float]:
 def tracker_of(commit: str) -> Callable[[], Any]:
     """The tracker as it was at a commit, with the looks of that time."""
     folder = Path(tempfile.mkdtemp(prefix="xnect_old_"))
-    for name in ("appearance", "track"):
-        text = subprocess.run(
-            ["git", "show", f"{commit}:xnect/{name}.py"],
-            cwd=HERE, check=True, capture_output=True, text=True,
-        ).stdout  # fmt: skip
-        (folder / f"old_{name}.py").write_text(text.replace("xnect.appearance", "old_appearance"))
+    git = functools.partial(subprocess.check_output, cwd=HERE.parent, text=True)
+    for path in git(["git", "ls-tree", "--name-only", commit, "xnect/"]).split():
+        name = Path(path).name
+        if name.startswith(("appearance", "track")):
+            text = re.sub(
+                r"xnect\.(appearance|track)", r"old_\1", git(["git", "show", f"{commit}:{path}"])
+            )
+            (folder / f"old_{name}").write_text(text)
     sys.path.insert(0, str(folder))
     spec = importlib.util.spec_from_file_location("old_track", folder / "old_track.py")
     assert spec is not None

@@ -5,7 +5,8 @@ from xnect.appearance import learned, torso_histogram, unlikeness, unlikeness_of
 from xnect.errors import BadInput
 from xnect.kinematics import RIG
 from xnect.skeleton import J2D
-from xnect.track import Tracker, TrackOptions, _shares
+from xnect.track import Tracker, TrackOptions
+from xnect.track_return import shares
 from xnect.types import PartialPose, Pose3D
 
 REST = (RIG.above @ RIG.offsets) * (1, -1, -1)
@@ -430,7 +431,7 @@ def test_a_cut_that_teleports_everybody_breaks_nothing() -> None:
 
 def test_probabilities_of_returns_leave_room_for_somebody_new() -> None:
     unlikely = np.array([[0.1, 3.0, np.inf], [0.1, 0.2, np.inf]])
-    share = _shares(unlikely, 2.5)
+    share = shares(unlikely, 2.5)
     assert (share.sum(0) < 1).all() and (share.sum(1) < 1).all()
-    assert share[1, 1] < 0.6 < _shares(unlikely[:1, :1], 2.5)[0, 0]
+    assert share[1, 1] < 0.6 < shares(unlikely[:1, :1], 2.5)[0, 0]
     assert not share[:, 2].any()
