@@ -435,3 +435,67 @@ def test_probabilities_of_returns_leave_room_for_somebody_new() -> None:
     assert (share.sum(0) < 1).all() and (share.sum(1) < 1).all()
     assert share[1, 1] < 0.6 < shares(unlikely[:1, :1], 2.5)[0, 0]
     assert not share[:, 2].any()
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("seen_colours", [True, False])
+def test_a_person_found_elsewhere_for_a_moment_is_nobody_new(
+    frames: int, seen_colours: bool
+) -> None:
+    tracker = Tracker()
+    for i in range(40):
+        x = 1100 if 20 <= i < 20 + frames else 200 + i
+        image = picture((200 + i, "red")) if seen_colours else None
+        tracks = tracker.match([person(x)], image, i / 30)
+        assert [t.track_id for t in tracks] == [1]
+    assert tracks[0].missed_s == 0
+
+
+@pytest.mark.parametrize("merged", [3, 8, 15])
+@pytest.mark.parametrize("seen_colours", [True, False])
+def test_crossing_people_found_as_one_body_between_them_keep_their_identities(
+    merged: int, seen_colours: bool
+) -> None:
+    """The one body jumps to the middle of the two: whoever takes it is not where it was going."""
+    tracker = Tracker()
+    for i in range(60):
+        left, right = 132 + 6 * i, 492 - 6 * i
+        poses = [person(left, size=118), person(right, size=122)]
+        if abs(i - 30) <= merged // 2:
+            x = 0.3 * left + 0.7 * right  # mostly of the one in front
+            poses = [person(x, size=122, score=0.9)]
+        image = picture((left, "red"), (right, "blue")) if seen_colours else None
+        tracks = tracker.match(poses, image, i / 30)
+        if i == 0:
+            first = near(tracks, left), near(tracks, right)
+    assert (near(tracks, left), near(tracks, right)) == first
+    assert [t.track_id for t in tracks] == [1, 2]
+
+
+@pytest.mark.parametrize(("colour", "known"), [("red", True), ("green", False)])
+def test_who_is_back_at_the_place_after_five_seconds_is_known_by_the_clothes(
+    colour: str, known: bool
+) -> None:
+    tracker = Tracker()
+    for i in range(30):
+        poses = [person(200, score=0.6), person(450)]
+        tracks = tracker.match(poses, picture((200, "red"), (450, "blue")), i / 30)
+    gone = near(tracks, 200)
+    for i in range(30, 180):
+        tracks = tracker.match([person(450)], picture((450, "blue")), i / 30)
+    assert len(tracks) == 1
+    for i in range(180, 210):
+        poses = [person(208, size=114, score=0.6), person(450)]
+        tracks = tracker.match(poses, picture((208, colour), (450, "blue")), i / 30)
+    assert len(tracks) == 2
+    assert (near(tracks, 208) == gone) == known
+
+
+def test_a_doubtful_body_beside_somebody_gets_a_number_only_when_it_stays() -> None:
+    """Parts of two people make a third one for some frames."""
+    for lasts, wanted in ((8, {1}), (60, {1, 2})):
+        tracker, given = Tracker(), set()
+        for i in range(60):
+            poses = [person(100)] + ([person(150, score=0.47)] if 5 <= i < 5 + lasts else [])
+            given |= {t.track_id for t in tracker.match(poses, None, i / 30)}
+        assert given == wanted

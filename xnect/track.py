@@ -3,8 +3,9 @@
 1. Everybody seen not long ago is predicted, and the poses are assigned as a whole
    (`track_match`).
 2. What is left is a newcomer, except for a pose that lies on a matched person's joints.
-3. A newcomer of `least_joints` is given out when seen in `confirm_frames` frames, or at once when
-   sure enough and nobody overlaps: as somebody who was lost when that is `again_at_least` probable,
+3. A newcomer of `least_joints` is given out when seen in `confirm_frames` frames (longer when its
+   joints are doubtful: `trial_s`), or at once when sure enough, nobody overlaps and nobody vanished
+   just now: as somebody who was lost when that is `again_at_least` probable,
    against everybody else who was lost and against a new person (`track_return`).  While that is in
    doubt a newcomer waits up to `doubt_s`, and then is a new person: a doubtful one never takes over
    somebody's identity.
@@ -150,6 +151,10 @@ class Tracker:
         """Identities for the newcomers who are sure enough: of somebody lost, or new ones."""
         options, now_s = self.options, self._time_s
         enough = options.first_score if first else options.sure_score
+        # Whoever appears while another vanishes may be the other, found elsewhere for a moment.
+        complete = not any(
+            m.track_id and 0 < now_s - m.time_s <= options.coast_s for m in self._people
+        )
         new = [
             m
             for m in self._people
@@ -159,7 +164,7 @@ class Tracker:
             and m.quality >= options.shown_at_least
             and (
                 m.frames >= options.confirm_frames
-                or (m.seen.person_score >= enough and (first or m.beside_s < now_s))
+                or (m.seen.person_score >= enough and (first or (m.beside_s < now_s and complete)))
             )
         ]
         lost = [m for m in self._people if m.track_id and m.time_s < now_s]
@@ -171,10 +176,25 @@ class Tracker:
                 self._people.remove(lost[row])
         doubtful = np.any(share > (1 - options.again_at_least) / 2, axis=0)
         for k in sorted(range(len(new)), key=lambda k: -new[k].seen.person_score):
-            waits = doubtful[k] and now_s - new[k].born_s < options.doubt_s
+            known_s = now_s - new[k].born_s
+            waits = known_s < self._trial_s(new[k], first) or (
+                doubtful[k] and known_s < options.doubt_s
+            )
             if not new[k].track_id and not waits:
                 self._given += 1
                 new[k].track_id = self._given
+
+    def _trial_s(self, newcomer: Memory, first: bool) -> float:
+        """For how long somebody of so doubtful joints must be seen before a new number is given.
+
+        Parts of two people, folded clothes and shadows are found as somebody for some frames, with
+        joints that are as doubtful as those of a person who is far away, and who stays.
+        """
+        options = self.options
+        sure = options.trial_below[int(newcomer.beside_s == newcomer.time_s)]
+        span = max(sure - options.shown_at_least, 1e-9)
+        doubt = np.clip((sure - newcomer.quality) / span, 0, 1)
+        return 0.0 if first else options.trial_s * float(doubt)
 
 
 def _finite(pose: Pose3D) -> Pose3D:

@@ -15,6 +15,9 @@ class TrackOptions:
     weight_size: float = 0.25  # apparent size: tells who is nearer
     most_cost: float = 0.8  # of a pair; also the price of leaving one without a pose
     gate_2d: float = 1.0  # mean distance of joints, in torsos; grows while a person is missed
+    leap: float = 0.5  # torsos that a whole body may be off its predicted place, beside somebody
+    leap_s: float = 4.0  # and torsos more per second since it was seen
+    leap_price: float = 0.2  # of being farther off
     far_3d_m: float = 0.3  # mean distance of root-relative joints that counts as 1
     far_size: float = 0.35  # change of the logarithm of the size that counts as 1
     predict_s: float = 1.0  # after which a missed person's speed has faded out
@@ -23,6 +26,8 @@ class TrackOptions:
     most_speed_m_s: float = 3.0  # across the picture; a merged pose must not throw anybody away
     same_2d: float = 0.25  # torsos: a new pose this near to a matched one is its ghost
     confirm_frames: int = 3
+    trial_s: float = 0.5  # seen so long before a new number is given, of `shown_at_least` quality
+    trial_below: tuple[float, float] = (0.5, 0.6)  # quality: of somebody alone; beside others
     least_joints: int = 4  # seen of a newcomer: fewer are a limb of somebody
     sure_score: float = 0.6  # person_score of a newcomer, apart from others, given out at once
     first_score: float = 0.35  # the same in the first frame, where nobody can be confirmed yet
