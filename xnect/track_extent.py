@@ -48,31 +48,6 @@ def distances(
     return np.where(some, np.where(count > 0, mean, middle) / size, np.inf)
 
 
-def common_shifts(
-    old: Sequence[PartialPose], new: Sequence[PartialPose], shift_px: np.ndarray | float = 0.0
-) -> np.ndarray:
-    """(M, K) how far whole bodies are apart, in torsos, if the old ones moved on by `shift_px`.
-
-    The length of the median way of the joints seen in both, which moving limbs and single wrong
-    joints do not change; 0 where fewer than 3 joints are seen in both.
-    """
-    if not old or not new:
-        return np.zeros((len(old), len(new)))
-    shift = np.broadcast_to(shift_px, (len(old), 2))
-    was = np.stack([p.joints_px for p in old]) + shift[:, None]  # (M, 18, 2)
-    now = np.stack([p.joints_px for p in new])  # (K, 18, 2)
-    was_seen = np.stack([p.score for p in old]) > 0
-    now_seen = np.stack([p.score for p in new]) > 0
-    common = was_seen[:, None] & now_seen  # (M, K, 18)
-    count = common.sum(-1)[..., None, None]
-    ways = np.where(common[..., None], now - was[:, None], np.inf)
-    ways.sort(axis=2)  # (M, K, 18, 2), what is not common last
-    middle = [np.take_along_axis(ways, k, axis=2)[:, :, 0] for k in ((count - 1) // 2, count // 2)]
-    size = np.maximum.outer([torso_px(p) for p in old], [torso_px(p) for p in new])
-    shift_px = np.where(count[..., 0] >= 3, middle[0] + middle[1], 0.0) / 2
-    return np.linalg.norm(shift_px, axis=-1) / size
-
-
 def size_changes(old_px: Sequence[float], now_px: np.ndarray) -> np.ndarray:
     """(M, K) change of the logarithm of the apparent size; 0 where it is not known."""
     old = np.array(old_px)[:, None]

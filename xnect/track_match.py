@@ -2,10 +2,9 @@
 
 Everybody is predicted: on with the last speed, which fades out.  Cost of a pair: 2D distance over
 the joints seen in both, difference of the root-relative 3D poses, unlikeness of the upper bodies
-(XNect's three measures; the formula is spec 4.3), change of the apparent size, which tells who is
-in front, and a price of leaps of the whole body beside somebody else.  The cheapest assignment as a
-whole is taken (Hungarian), in which leaving somebody without a pose has a price too: a poor pair is
-never made for the sake of a pair.
+(XNect's three measures; the formula is spec 4.3), and change of the apparent size, which tells who
+is in front.  The cheapest assignment as a whole is taken (Hungarian), in which leaving somebody
+without a pose has a price too: a poor pair is never made for the sake of a pair.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xnect.appearance import unlikeness_of_people
-from xnect.track_extent import common_shifts, distances, size_changes
+from xnect.track_extent import distances, size_changes
 from xnect.track_memory import Memory
 from xnect.track_options import TrackOptions
 from xnect.types import Pose3D
@@ -35,9 +34,11 @@ def costs(
     missed_s = time_s - np.array([m.time_s for m in people])
     grown = (1 + 2 * missed_s)[:, None]
     gate = options.gate_2d * grown
-    seen, found = [m.seen for m in people], [p.partial for p in poses]
-    ways = ways_px(people, time_s, options.predict_s)
-    apart = distances(seen, found, ways)
+    apart = distances(
+        [m.seen for m in people],
+        [p.partial for p in poses],
+        ways_px(people, time_s, options.predict_s),
+    )
     old = [m.pose for m in people]
     was_m, now_m = np.stack([p.joints_m for p in old]), np.stack([p.joints_m for p in poses])
     known = (np.stack([p.score for p in old]) > 0)[:, None] & (
@@ -53,10 +54,6 @@ def costs(
         * np.minimum(size_changes([m.size_px for m in people], sizes) / options.far_size, 1)
         + options.doubt * (1 - 1 / grown)
     )
-    # Two who meet are found as one for some frames: whoever takes that body leaps on to it.
-    leap = common_shifts(seen, found, ways) > options.leap + options.leap_s * missed_s[:, None]
-    leap &= np.array([bool(m.met) for m in people])[:, None]
-    cost = cost + np.where(leap, options.leap_price, 0.0)
     return np.where(apart > gate, np.inf, cost)
 
 

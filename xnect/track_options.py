@@ -15,9 +15,6 @@ class TrackOptions:
     weight_size: float = 0.25  # apparent size: tells who is nearer
     most_cost: float = 0.8  # of a pair; also the price of leaving one without a pose
     gate_2d: float = 1.0  # mean distance of joints, in torsos; grows while a person is missed
-    leap: float = 0.5  # torsos that a whole body may be off its predicted place, beside somebody
-    leap_s: float = 4.0  # and torsos more per second since it was seen
-    leap_price: float = 0.2  # of being farther off
     far_3d_m: float = 0.3  # mean distance of root-relative joints that counts as 1
     far_size: float = 0.35  # change of the logarithm of the size that counts as 1
     predict_s: float = 1.0  # after which a missed person's speed has faded out
