@@ -24,11 +24,10 @@ from xnect.refine import (
     sure_joints,
 )
 from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
-from xnect.skeleton import FLIP2D, J2D
+from xnect.skeleton import FLIP2D, FLIP3D, J2D
 from xnect.types import PartialPose
 
-AFFINE = np.array([[8.0, 0, 3.5], [0, 8.0, 3.5]])
-CODES = np.random.default_rng(0).normal(size=(63, 40, 60)).astype(np.float32)
+CODES = torch.from_numpy(np.random.default_rng(0).normal(size=(63, 16, 16)).astype(np.float32))
 
 
 def somebody(middle: tuple[float, float], size: float, score: float = 0.9) -> PartialPose:
@@ -58,7 +57,8 @@ class Dots(torch.nn.Module):
         people, _, h, w = cells.shape
         heatmaps = torch.full((people, 18, h * w), -8.0)
         heatmaps[torch.arange(people), :, best] = float(torch.logit(torch.tensor(self.sure)))
-        return PersonMaps(heatmaps.unflatten(-1, (h, w)), torch.zeros(people, 18, 2, h, w))
+        offsets, codes = torch.zeros(people, 18, 2, h, w), CODES.expand(people, -1, -1, -1)
+        return PersonMaps(heatmaps.unflatten(-1, (h, w)), offsets, codes)
 
 
 @pytest.mark.parametrize("side", [60.0, 128.0, 300.0])
@@ -91,36 +91,52 @@ def test_beyond_the_picture_is_grey():
 def test_joints_come_back_to_where_they_are_in_the_picture(place, size):
     picture = np.zeros((240, 320, 3), np.uint8)
     cv2.circle(picture, place, 8, (255, 255, 255), -1)
-    found = refine([somebody((160, 105), size)], picture, Dots(), CODES, AFFINE)
+    found = refine([somebody((160, 105), size)], picture, Dots())
     cell = 8 * size / PERSON_PX
     off = np.abs(found[0].joints_px - place).max()
     assert off <= max(8, cell)  # the dot's radius, or the cell
 
 
-def test_codes_are_read_where_the_joints_are_now():
+def test_codes_are_those_of_the_refiner_at_the_joints():
     picture = np.zeros((240, 320, 3), np.uint8)
     cv2.circle(picture, (150, 110), 8, (255, 255, 255), -1)
-    found = refine([somebody((160, 105), 100.0)], picture, Dots(), CODES, AFFINE)[0]
-    x, y = np.rint((found.joints_px[3] - 3.5) / 8).astype(int)
-    np.testing.assert_array_equal(found.codes[3], CODES[:, y, x])
+    found = refine([somebody((160, 105), 100.0)], picture, Dots())[0]
+    assert any(np.array_equal(found.codes[3], code) for code in CODES.flatten(1).T.numpy())
+
+
+def test_codes_turn_with_the_bearing_of_the_person():
+    """The refiner's vectors are those seen by a camera that faces the person."""
+    picture = np.zeros((240, 320, 3), np.uint8)
+    cv2.circle(picture, (290, 110), 8, (255, 255, 255), -1)
+    people, camera = [somebody((285, 105), 60.0)], Camera.guess(240, 320)
+    facing = refine(people, picture, Dots())[0]
+    seen = refine(people, picture, Dots(), camera)[0]
+    x, y = camera.rays(facing.joints_px.astype(float)).mean(0)
+    ahead = np.array([x, y, 1]) / np.linalg.norm([x, y, 1])
+    vectors, turned = (one.codes.reshape(18, 3, 21) for one in (facing, seen))
+    np.testing.assert_allclose(
+        np.linalg.norm(turned, axis=1), np.linalg.norm(vectors, axis=1), rtol=1e-4
+    )
+    # what lies along the axis of that camera lies along the ray of the person
+    np.testing.assert_allclose(np.einsum("i,jik->jk", ahead, turned), vectors[:, 2], atol=1e-4)
 
 
 def test_two_fragments_of_one_person_become_one():
     picture = np.zeros((240, 320, 3), np.uint8)
     cv2.circle(picture, (150, 110), 8, (255, 255, 255), -1)
     people = [somebody((155, 105), 100.0), somebody((153, 107), 90.0)]
-    assert len(refine(people, picture, Dots(), CODES, AFFINE)) == 1
+    assert len(refine(people, picture, Dots())) == 1
     apart = [somebody((60, 105), 100.0), somebody((260, 115), 100.0)]
     for one in apart:
         cv2.circle(picture, tuple(one.joints_px[0].astype(int).tolist()), 8, (255,) * 3, -1)
-    assert len(refine(apart, picture, Dots(), CODES, AFFINE)) == 2
+    assert len(refine(apart, picture, Dots())) == 2
 
 
 def test_where_the_refiner_sees_nobody_there_is_nobody():
     picture = np.zeros((240, 320, 3), np.uint8)
     people = [somebody((155, 105), 100.0)]
-    assert refine(people, picture, Dots(0.05), CODES, AFFINE) == []
-    assert refine([], picture, Dots(), CODES, AFFINE) == []
+    assert refine(people, picture, Dots(0.05)) == []
+    assert refine([], picture, Dots()) == []
 
 
 def test_somebody_behind_another_stays_as_stage_1_saw_them():
@@ -128,7 +144,7 @@ def test_somebody_behind_another_stays_as_stage_1_saw_them():
     picture = np.zeros((240, 320, 3), np.uint8)
     cv2.circle(picture, (150, 110), 8, (255, 255, 255), -1)
     people = [somebody((140, 105), 100.0), somebody((172, 113), 100.0, 0.7)]
-    found = refine(people, picture, Dots(), CODES, AFFINE)
+    found = refine(people, picture, Dots())
     assert len(found) == 2
     assert any(one is people[0] or one is people[1] for one in found)
 
@@ -142,14 +158,15 @@ def test_a_limb_is_not_a_person_of_its_own():
             heatmaps = torch.full((len(images), 18, 16, 16), -8.0)
             for joint, (x, y) in enumerate(places):
                 heatmaps[:, joint, int(y // 8), int(x // 8)] = 2.0
-            return PersonMaps(heatmaps, torch.zeros(len(images), 18, 2, 16, 16))
+            offsets = torch.zeros(len(images), 18, 2, 16, 16)
+            return PersonMaps(heatmaps, offsets, torch.zeros(len(images), 63, 16, 16))
 
     picture = np.zeros((240, 320, 3), np.uint8)
     hand = somebody((140, 110), 25.0)
-    found = refine([somebody((160, 105), 180.0), hand], picture, Body(), CODES, AFFINE)
+    found = refine([somebody((160, 105), 180.0), hand], picture, Body())
     assert len(found) == 1
     beside = somebody((300, 105), 25.0)
-    found = refine([somebody((130, 105), 180.0), beside], picture, Body(), CODES, AFFINE)
+    found = refine([somebody((130, 105), 180.0), beside], picture, Body())
     assert len(found) == 2
 
 
@@ -179,13 +196,16 @@ def test_the_flip_test_of_a_mirrored_picture_is_mirrored():
     torch.manual_seed(0)
     refiner = Refiner().eval()
     inputs = np.random.default_rng(2).normal(size=(2, 3, 64, 64)).astype(np.float32)
-    heat, way = look(refiner, inputs, flip_test=True)
+    heat, way, codes = look(refiner, inputs, flip_test=True)
     turned = np.ascontiguousarray(inputs[..., ::-1])
-    heat2, way2 = look(refiner, turned, flip_test=True)
+    heat2, way2, codes2 = look(refiner, turned, flip_test=True)
     joints = list(FLIP2D)
     np.testing.assert_allclose(heat2[..., ::-1][:, joints], heat, atol=1e-5)
     back = way2[..., ::-1][:, joints] * np.array([-1.0, 1.0])[:, None, None]
     np.testing.assert_allclose(back, way, atol=1e-5)
+    bones = codes2[..., ::-1].reshape(2, 3, 21, 8, 8)[:, :, list(FLIP3D)]
+    bones = bones * np.array([-1.0, 1.0, 1.0])[:, None, None, None]
+    np.testing.assert_allclose(bones.reshape(codes.shape), codes, atol=1e-5)
 
 
 def test_a_refiner_starts_from_stage_1():
@@ -199,6 +219,7 @@ def test_a_refiner_starts_from_stage_1():
         maps, seen = network(images), refiner(images)
     torch.testing.assert_close(seen.heatmaps, maps.heatmaps)
     torch.testing.assert_close(seen.offsets, maps.offsets)
+    torch.testing.assert_close(seen.codes, maps.codes)
 
 
 def test_weights_of_another_network_are_refused():

@@ -270,6 +270,23 @@ def test_evidence_depends_on_its_number_alone(pack):
 
 
 @needs_pack
+def test_part_of_each_batch_is_what_the_refiner_saw(pack):
+    """So many as asked for, the same by number, and the simulated ones stay."""
+    joints, shown = tensors(draw(np.random.default_rng(0), *pack, 16))
+    seen = simulate(joints, shown, EvidenceOptions(), 7)._replace(metres=torch.full((16,), 77.0))
+    options = replace(SMALL, seen_share=0.25)
+    stream = EvidenceStream(*pack, options, 8, 3, EvidenceOptions(), seen)
+    one, two = next(stream.from_batch(1)), next(stream.from_batch(1))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert len(one.rays) == 8
+    wide = ((one.metres > 30) & (one.metres < 150)).tolist()  # metres are divided by a zoom
+    assert wide == [False] * 6 + [True] * 2
+    blind = EvidenceStream(*pack, replace(options, codes=0), 8, 3, EvidenceOptions(), seen)
+    assert not next(blind.from_batch(1)).codes.any()
+    torch.testing.assert_close(next(blind.from_batch(1)).rays, one.rays)
+
+
+@needs_pack
 def test_unusable_people_do_not_change_the_loss(pack):
     bodies, motion = pack
     joints, shown = tensors(draw(np.random.default_rng(0), bodies, motion, 64))

@@ -1,5 +1,7 @@
 """Training of the refiner: labels move with the pictures, and it learns."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,14 +9,16 @@ import torch
 
 from tests.test_targets import random_sample
 from xnect.errors import BadInput, BadWeights
+from xnect.lift import look_at
 from xnect.network import build_network
 from xnect.refiner import SIDE_PX, PersonMaps, Refiner
-from xnect.skeleton import FLIP2D
+from xnect.skeleton import FLIP2D, J3D, SEEN_AS
 from xnect.train.checkpoint import save_weights
 from xnect.train.person_crops import (
     BOX_PX,
     CUT_PX,
     cut_out,
+    facing,
     joints_box,
     read_person_crops,
     write_person_crops,
@@ -23,8 +27,9 @@ from xnect.train.refiner import (
     People,
     PersonBatch,
     RefinerAugment,
+    augment_person,
     refiner_losses,
-    start_from_stage1,
+    start_from,
     step_losses,
     warp_of,
 )  # fmt: skip
@@ -82,7 +87,13 @@ def test_batches_are_the_same_by_seed(crops):
 
 def batch(joints: torch.Tensor, state: int) -> PersonBatch:
     images = torch.zeros(len(joints), 3, SIDE_PX, SIDE_PX, dtype=torch.uint8)
-    return PersonBatch(images, joints, torch.full(joints.shape[:2], state, dtype=torch.int8))
+    return PersonBatch(
+        images,
+        joints,
+        torch.full(joints.shape[:2], state, dtype=torch.int8),
+        torch.randn(len(joints), 21, 3),
+        torch.ones(len(joints), 21),
+    )
 
 
 def test_the_right_maps_cost_less_than_exchanged_sides():
@@ -94,7 +105,7 @@ def test_the_right_maps_cost_less_than_exchanged_sides():
         for p in range(2):
             for j in range(18):
                 heat[p, j, cells[p, order[j], 1], cells[p, order[j], 0]] = 6.0
-        return PersonMaps(heat, torch.zeros(2, 18, 2, 16, 16))
+        return PersonMaps(heat, torch.zeros(2, 18, 2, 16, 16), torch.zeros(2, 63, 16, 16))
 
     right = refiner_losses(maps(list(range(18))), batch(joints, SEEN))
     wrong = refiner_losses(maps(list(FLIP2D)), batch(joints, SEEN))
@@ -103,7 +114,8 @@ def test_the_right_maps_cost_less_than_exchanged_sides():
 
 
 def test_nothing_is_learnt_of_unknown_joints():
-    maps = PersonMaps(torch.randn(1, 18, 16, 16), torch.randn(1, 18, 2, 16, 16))
+    sizes = ((18,), (18, 2), (63,))
+    maps = PersonMaps(*(torch.randn(1, *size, 16, 16) for size in sizes))
     losses = refiner_losses(maps, batch(torch.rand(1, 18, 2) * 100, UNKNOWN))
     assert all(float(value) == 0 for value in losses.values())
 
@@ -126,15 +138,62 @@ def test_a_few_steps_lower_the_losses(crops):
 def test_only_whole_weights_of_stage_1_are_a_start(tmp_path):
     state = build_network("s").state_dict()
     save_weights(tmp_path / "whole.safetensors", state, {})
-    start_from_stage1(Refiner(), tmp_path / "whole.safetensors")
+    start_from(Refiner(), tmp_path / "whole.safetensors", None)
     part = {name: value for name, value in state.items() if not name.startswith("context.")}
     save_weights(tmp_path / "part.safetensors", part, {})
     with pytest.raises(BadWeights, match="tensors lack"):
-        start_from_stage1(Refiner(), tmp_path / "part.safetensors")
+        start_from(Refiner(), tmp_path / "part.safetensors", None)
     with pytest.raises(BadWeights, match="does not fit"):
-        start_from_stage1(Refiner(), tmp_path / "none.safetensors")
+        start_from(Refiner(), tmp_path / "none.safetensors", None)
+
+
+def test_a_refiner_goes_on_from_another_and_stage_1_fills_what_it_lacks(tmp_path):
+    stage1, other = build_network("s").state_dict(), Refiner().state_dict()
+    save_weights(tmp_path / "stage1.safetensors", stage1, {})
+    part = {name: value for name, value in other.items() if not name.startswith("pose3d.")}
+    save_weights(tmp_path / "refiner.safetensors", part, {})
+    with pytest.raises(BadWeights, match="tensors lack"):
+        start_from(Refiner(), None, tmp_path / "refiner.safetensors")
+    made = Refiner()
+    start_from(made, tmp_path / "stage1.safetensors", tmp_path / "refiner.safetensors")
+    state, half = made.state_dict(), torch.float16
+    for name, value in (*part.items(), ("pose3d.out.weight", stage1["pose3d.out.weight"])):
+        if value.is_floating_point():
+            assert torch.equal(state[name].to(half), value.to(half))
 
 
 def test_missing_person_crops_are_named(tmp_path):
     with pytest.raises(BadInput, match="person_crops"):
         read_person_crops(tmp_path / "people")
+
+
+def test_a_facing_camera_sees_its_person_alike_wherever_they_stand():
+    """Turning camera and person together changes nothing; labels without a place stay."""
+    rng = np.random.default_rng(0)
+    pose = rng.normal(0, 0.3, (21, 3))
+    pose -= pose[J3D["pelvis"]]
+    ahead = pose + np.array([0, 0, 4])
+    seen = facing(ahead)
+    np.testing.assert_allclose(seen[:, 2], ahead[:, 2], atol=0.2)
+    for bearing in ((0.5, 0.1), (-0.4, -0.3)):
+        turn = look_at(torch.tensor([bearing], dtype=torch.float64))[0].numpy()
+        turned = facing(ahead @ turn.T)  # the same person, elsewhere in the picture
+        np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(seen, axis=1))
+        np.testing.assert_allclose(turned[:, 2], seen[:, 2], atol=0.05)
+    np.testing.assert_array_equal(facing(pose), pose)
+
+
+def test_bones_turn_and_mirror_with_the_picture(crops):
+    """Seen along the view, bones point as the limbs in the changed picture do."""
+    rng = np.random.default_rng(3)
+    flat = replace(crops, joints3d_m=np.zeros((len(crops.images), 21, 3)))
+    for i in range(len(crops.images)):
+        for j2 in range(2, 14):
+            flat.joints3d_m[i, SEEN_AS.index(j2), :2] = crops.joints_px[i, j2] / 100
+        for _ in range(4):
+            seen = augment_person(rng, flat, i, RefinerAugment(cover_share=0, edge_share=0))
+            for a, b in ((4, 3), (7, 6), (10, 9), (13, 12)):
+                limb = seen.joints_px[a] - seen.joints_px[b]
+                bone = (seen.joints3d_m[SEEN_AS.index(a)] - seen.joints3d_m[SEEN_AS.index(b)])[:2]
+                size = np.linalg.norm(limb) * np.linalg.norm(bone)
+                assert limb @ bone == pytest.approx(size, rel=1e-5)

@@ -28,6 +28,11 @@ CARRIED: tuple[tuple[int, int], ...] = tuple(
 )
 """(2D joint, bone) of each 3D code that is read: the supervised channels only (spec 2.4)."""
 
+FLIP_CARRIED: tuple[int, ...] = tuple(
+    CARRIED.index((FLIP2D[joint], FLIP3D[bone])) for joint, bone in CARRIED
+)
+"""The code that each becomes in the mirror."""
+
 CARRIERS = torch.tensor([joint for joint, _ in CARRIED])
 CARRIED_BONES = torch.tensor([bone for _, bone in CARRIED])
 
@@ -51,7 +56,6 @@ _RULER_M = torch.tensor(
     [_LIMB_M[JOINTS2D[i].split("_")[-1], JOINTS2D[j].split("_")[-1]] for i, j in _RULERS]
 )
 _FLIP2D, _FLIP3D = torch.tensor(FLIP2D), torch.tensor(FLIP3D)
-_FLIP_CARRIED = torch.tensor([CARRIED.index((FLIP2D[j], FLIP3D[bone])) for j, bone in CARRIED])
 _MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 _ERROR_SCALE_M = 0.2  # an expected error of this size divides the score by e
@@ -110,7 +114,7 @@ def lift_arrays(
     both = encode(
         torch.cat([rays, (rays * sign[:2])[:, _FLIP2D]]),
         torch.cat([score, score[:, _FLIP2D]]),
-        torch.cat([codes, (codes * sign)[:, _FLIP_CARRIED]]),
+        torch.cat([codes, (codes * sign)[:, FLIP_CARRIED]]),
         torch.cat([known, known]),
     )
     out = lifter(both.features)
@@ -118,6 +122,16 @@ def lift_arrays(
     error = out.log_error.exp()
     joints = (joints[:people] + (joints[people:] * sign)[:, _FLIP3D]) / 2
     return joints, (error[:people] + error[people:][:, _FLIP3D]) / 2
+
+
+def facing_view(rays: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """(P, 18, 2), (P, 18) -> (P, 3, 3) camera axes from those of a camera that faces the person.
+
+    The virtual camera of `encode`, for joints whose rays are known.
+    """
+    seen = torch.as_tensor(score > 0, dtype=torch.float64)
+    turned: np.ndarray = look_at(_centre(torch.as_tensor(rays), seen)).numpy()
+    return turned
 
 
 def carried(codes: np.ndarray) -> np.ndarray:

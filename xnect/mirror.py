@@ -17,14 +17,19 @@ def mirrored(maps: Maps) -> Maps:
 
     Widths of the picture are multiples of the stride, so cell c becomes cell W - 1 - c exactly.
     """
-    joints, limbs, bones = list(FLIP2D), list(FLIP_LIMBS), list(FLIP3D)
-    codes = maps.codes.flip(-1).unflatten(1, (3, -1))[:, :, bones]  # (B, 3, K, h, w)
+    joints, limbs = list(FLIP2D), list(FLIP_LIMBS)
     return Maps(
         heatmaps=maps.heatmaps.flip(-1)[:, joints],
         affinities=x_negated(maps.affinities.flip(-1)[:, limbs], 2),
-        codes=x_negated(codes, 1).flatten(1, 2),
+        codes=mirrored_codes(maps.codes),
         offsets=x_negated(maps.offsets.flip(-1)[:, joints], 2),
     )
+
+
+def mirrored_codes(codes: Tensor) -> Tensor:
+    """(B, 3K, h, w) planar bone vectors of a picture -> those of its mirror image."""
+    bones = codes.flip(-1).unflatten(1, (3, -1))[:, :, list(FLIP3D)]  # (B, 3, K, h, w)
+    return x_negated(bones, 1).flatten(1, 2)
 
 
 def flip_tested(network: nn.Module, images: Tensor) -> Maps:

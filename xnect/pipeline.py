@@ -7,7 +7,8 @@ The life of a frame:
 | 1 | `prepare` | (H, W, 3) RGB -> tensor (3, h, w), letterboxed |
 | 2 | `network` | tensor -> heatmaps, affinities, codes, offsets at stride 8; one copy to the host |
 | 3 | `associate` | maps -> `PartialPose` of each person, in pixels of the picture |
-| 4 | `refine` | a second look at each person -> `PartialPose` with surer joints |
+| 4 | `refine` | a second look at each person -> `PartialPose` with surer joints; in a video also
+  where people were in the frame before (`follow`) |
 | 5 | `sides` | in a video: left and right that continue those of the frames before |
 | 6 | `lift` | -> `Pose3D`: complete, root-relative, reference size |
 | 7 | `track` | -> `Track`: who is who; the only state |
@@ -30,6 +31,7 @@ from xnect.backbones.fold import folded
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.fit import FitOptions, fit, fit_single
+from xnect.follow import Follow
 from xnect.image import as_rgb8
 from xnect.lift import lift
 from xnect.mirror import flip_tested
@@ -144,7 +146,8 @@ class Pipeline:
         Raises:
             BadInput: a frame that is no picture.
         """
-        tracker, times, sides = Tracker(self.track_options), Times(), Sides()
+        tracker, times = Tracker(self.track_options), Times()
+        sides, follow = Sides(), Follow()
         builds = self._builds()
         for number, item in enumerate(frames):
             frame = item if isinstance(item, Frame) else Frame(number, number / fps, item)
@@ -152,7 +155,7 @@ class Pipeline:
             watch = Stopwatch()
             picture = as_rgb8(frame.image)
             camera = self.camera_for(picture)
-            poses = self._poses(picture, camera, watch, sides, frame.time_s)
+            poses = self._poses(picture, camera, watch, sides, follow, frame.time_s)
             with watch("track"):
                 tracks = tracker.match(poses, picture, frame.time_s)
             with watch("fit"):
@@ -183,7 +186,8 @@ class Pipeline:
 
     def find(self, image: np.ndarray) -> list[PartialPose]:
         """Stage I and association alone: who is where in the picture, in 2D."""
-        return self._partials(as_rgb8(image), Stopwatch())
+        picture = as_rgb8(image)
+        return self._partials(picture, self.camera_for(picture), Stopwatch())
 
     def _builds(self) -> Builds | None:
         """A memory of people's builds for one stream."""
@@ -191,7 +195,14 @@ class Pipeline:
             return None
         return Builds(self.proportion_options, self.fit_options.height_m)
 
-    def _partials(self, picture: np.ndarray, watch: Stopwatch) -> list[PartialPose]:
+    def _partials(
+        self,
+        picture: np.ndarray,
+        camera: Camera,
+        watch: Stopwatch,
+        follow: Follow | None = None,
+        time_s: float = 0.0,
+    ) -> list[PartialPose]:
         with watch("prepare"):
             hw = picture.shape[:2]
             size = network_hw(hw, self.input_hw)
@@ -206,14 +217,9 @@ class Pipeline:
         if self.refiner is None:
             return people
         with watch("refine"):
-            return refine(
-                people,
-                picture,
-                self.refiner,
-                codes,
-                affine,
-                self.refine_options,
-            )
+            where = people if follow is None else follow.candidates(people, time_s)
+            refined = refine(where, picture, self.refiner, camera, self.refine_options)
+            return refined if follow is None else follow.keep(refined, people, time_s)
 
     def _poses(
         self,
@@ -221,9 +227,10 @@ class Pipeline:
         camera: Camera,
         watch: Stopwatch,
         sides: Sides | None = None,
+        follow: Follow | None = None,
         time_s: float = 0.0,
     ) -> list[Pose3D]:
-        partials = self._partials(picture, watch)
+        partials = self._partials(picture, camera, watch, follow, time_s)
         if sides is not None:
             with watch("track"):
                 partials = sides.update(partials, time_s)

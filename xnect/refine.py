@@ -5,7 +5,7 @@
 | 1 | the box of the joints that Stage I found, not smaller than a body of that scale allows |
 | 2 | a square round it, resized to 128 x 128 without aliasing |
 | 3 | the refiner, all people in one batch |
-| 4 | the best cell of each joint, moved by its offset; 3D codes are read again at these places |
+| 4 | the best cell of each joint, moved by its offset, and the 3D codes that are there |
 | 5 | people who turn out to be the same one, or none, are dropped |
 """
 
@@ -20,7 +20,10 @@ import torch
 from torch import nn
 
 from xnect.associate import LONG_LENGTHS_M, LONG_LIMBS, person_score
-from xnect.mirror import x_negated
+from xnect.calib.camera import Camera
+from xnect.follow import Candidates
+from xnect.lift import facing_view
+from xnect.mirror import mirrored_codes, x_negated
 from xnect.network import STRIDE
 from xnect.prepare import normalise
 from xnect.refiner import PERSON_PX, SIDE_PX
@@ -34,7 +37,9 @@ MARGIN_GREY = 114
 class RefineOptions:
     """When the refiner's answer counts."""
 
-    rounds: int = 1  # looks; each starts from the box that the one before it found
+    rounds: int = 2  # looks at most; each starts from the box that the one before it found
+    again_from: float = 0.1  # of the square's side: smaller moves of the box need no further look
+    shrink_at_most: float = 0.6  # of the square's side, from look to look
     joint_at_least: float = 0.1  # heatmap value below which a joint is absent
     evidence_at_least: float = 0.5  # below it a joint is shown, but no evidence for the pose in 3D
     person_at_least: float = 0.25  # mean of the joints' values below which there is nobody
@@ -54,6 +59,29 @@ class Square:
 
     centre_px: np.ndarray  # (P, 2)
     side_px: np.ndarray  # (P,) of the square that becomes 128 x 128
+
+    def of(self, which: np.ndarray) -> Square:
+        """Some of them."""
+        return Square(self.centre_px[which], self.side_px[which])
+
+    def put(self, which: np.ndarray, other: Square) -> None:
+        """Replace some of them."""
+        self.centre_px[which], self.side_px[which] = other.centre_px, other.side_px
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What the refiner says of each person."""
+
+    joints_px: np.ndarray  # (P, 18, 2) pixels of the picture
+    score: np.ndarray  # (P, 18) 0 where absent
+    margin: np.ndarray  # (P, 18)
+    codes: np.ndarray  # (P, 18, 63)
+
+    def put(self, which: np.ndarray, other: _Seen) -> None:
+        """Replace some of them."""
+        for name in ("joints_px", "score", "margin", "codes"):
+            getattr(self, name)[which] = getattr(other, name)
 
 
 def squares(joints_px: np.ndarray, score: np.ndarray, options: RefineOptions) -> Square:
@@ -102,21 +130,23 @@ def cut(picture: np.ndarray, centre_px: np.ndarray, side_px: float) -> np.ndarra
 @torch.inference_mode()
 def look(
     refiner: nn.Module, inputs: np.ndarray, *, flip_test: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """(P, 3, 128, 128) normalised -> (P, 18, h, w) probabilities, (P, 18, 2, h, w) offsets."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(P, 3, 128, 128) normalised -> probabilities, offsets and codes, shaped as `PersonMaps`."""
     weight = next(refiner.parameters(), torch.zeros(()))
     images = torch.from_numpy(inputs).to(weight.device, weight.dtype)
     if flip_test:
         images = torch.cat([images, images.flip(-1)])
     images = images.contiguous(memory_format=torch.channels_last)
     maps = refiner(images)
-    heatmaps, offsets = torch.sigmoid(maps.heatmaps.float()), maps.offsets.float()
+    heatmaps, offsets, codes = (m.float() for m in maps)
+    heatmaps = torch.sigmoid(heatmaps)
     if flip_test:
         people, joints = len(inputs), list(FLIP2D)
         there = heatmaps[people:].flip(-1)[:, joints]
         back = x_negated(offsets[people:].flip(-1)[:, joints], 2)
         heatmaps, offsets = (heatmaps[:people] + there) / 2, (offsets[:people] + back) / 2
-    return heatmaps.cpu().numpy(), offsets.cpu().numpy()
+        codes = (codes[:people] + mirrored_codes(codes[people:])) / 2
+    return heatmaps.cpu().numpy(), offsets.cpu().numpy(), codes.cpu().numpy()
 
 
 def best_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,6 +168,21 @@ def best_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, n
     weight = heatmaps[p, j, y, x] ** 2 * inside * (np.abs(way) < 1.5).all(-1)
     shift = (weight[..., None] * way).sum(2) / np.maximum(weight.sum(2), 1e-12)[..., None]
     return np.stack([column, row], -1) + np.clip(shift, -1, 1), score
+
+
+def read_codes(maps: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """(P, 63, h, w), (P, J, 2) cells x, y -> (P, J, 63) codes at the nearest cells."""
+    x, y = np.moveaxis(np.rint(cells).astype(np.intp), -1, 0)
+    x, y = x.clip(0, maps.shape[-1] - 1), y.clip(0, maps.shape[-2] - 1)
+    read: np.ndarray = maps[np.arange(len(maps))[:, None], :, y, x]
+    return read
+
+
+def _in_camera(codes: np.ndarray, rays: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """(P, J, 63) in the axes of a camera that faces each person -> in those of the camera."""
+    view = facing_view(rays, score)  # (P, 3, 3) camera from view
+    vectors = codes.reshape(*codes.shape[:2], 3, -1)  # planar: (P, J, 3, K)
+    return np.einsum("pij,pkjn->pkin", view, vectors).reshape(codes.shape)
 
 
 def _best(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,49 +211,48 @@ def side_margin(heatmaps: np.ndarray) -> np.ndarray:
 
 
 def refine(
-    people: Sequence[PartialPose],
+    people: Sequence[PartialPose] | Candidates,
     picture: np.ndarray,
     refiner: nn.Module,
-    codes: np.ndarray,
-    image_from_cell: np.ndarray,
+    camera: Camera | None = None,
     options: RefineOptions = RefineOptions(),
 ) -> list[PartialPose]:
-    """Everybody with the joints that the refiner sees, best first.
+    """Everybody with the joints and 3D codes that the refiner sees, best first.
 
     Args:
-        people: what Stage I and association found.
+        people: what Stage I and association found, in a video with the people of the last frame.
         picture: (H, W, 3) uint8 RGB.
         refiner: a `Refiner` in evaluation mode, on any device and in any precision.
-        codes: (63, h, w) of Stage I, read again at the joints' new places.
-        image_from_cell: (2, 3) affine from the cells of `codes` to pixels.
+        camera: of the picture.  Without it codes are those that each person would have in the
+            middle of a picture.
         options: thresholds.
     """
-    if not people:
+    if not isinstance(people, Candidates):
+        people = Candidates(list(people), list(people), len(people))
+    if not people.people:
         return []
-    joints = np.stack([p.joints_px for p in people]).astype(np.float64)
-    score = np.stack([p.score for p in people]).astype(np.float64)
-    first = list(people)  # as Stage I saw those who are still there
-    for _ in range(options.rounds):
-        where = squares(joints, score, options)
-        inputs = np.stack(
-            [
-                normalise(cut(picture, c, s))
-                for c, s in zip(where.centre_px, where.side_px, strict=True)
-            ]
+    joints = np.stack([p.joints_px for p in people.boxes]).astype(np.float64)
+    score = np.stack([p.score for p in people.boxes]).astype(np.float64)
+    where = squares(joints, score, options)
+    seen = _look_at(picture, where, refiner, options)
+    for _ in range(options.rounds - 1):
+        alive = np.flatnonzero(seen.score.any(1))
+        better = squares(seen.joints_px[alive], seen.score[alive], options)
+        better.side_px[:] = np.maximum(
+            better.side_px, options.shrink_at_most * where.side_px[alive]
         )
-        heatmaps, offsets = look(refiner, inputs, flip_test=options.flip_test)
-        cells, found = best_cells(heatmaps, offsets)
-        margin = side_margin(heatmaps)
-        pixels = cells * STRIDE + (STRIDE - 1) / 2  # of the input
-        scale = (where.side_px / SIDE_PX)[:, None, None]
-        new = (pixels - (SIDE_PX - 1) / 2) * scale + where.centre_px[:, None]
-        there = found >= options.joint_at_least
-        there[there.sum(1) < 3] = False
-        alive = np.asarray(there.any(1))
-        joints, score, margin = new[alive], (found * there)[alive], margin[alive]
-        first = [person for person, lives in zip(first, alive, strict=True) if lives]
-        if not len(joints):
-            return []
+        moved = _moved(where.of(alive), better) > options.again_from
+        if not moved.any():
+            break
+        again, better = alive[moved], better.of(moved)
+        seen.put(again, _look_at(picture, better, refiner, options))
+        where.put(again, better)
+    alive = np.flatnonzero(seen.score.any(1))
+    first = [people.people[i] if i < people.found else None for i in alive]  # as Stage I saw them
+    joints, score, margin = seen.joints_px[alive], seen.score[alive], seen.margin[alive]
+    codes = seen.codes[alive]
+    if camera is not None and len(alive):
+        codes = _in_camera(codes, camera.rays(joints), score)
     total = score.mean(1)
     order = [i for i in np.argsort(-total, kind="stable") if total[i] >= options.person_at_least]
     size = where.side_px[alive] * PERSON_PX / SIDE_PX
@@ -219,14 +263,43 @@ def refine(
         copies = [k for k in kept if _same(joints[[i, k]], score[[i, k]], near[k], options)]
         if not copies and not _is_part(i, joints, score, options):
             kept.append(i)
-            out.append(_pose(joints[i], score[i], margin[i], codes, image_from_cell))
-        elif copies and all(_two(first[i], first[k], near[k], options) for k in copies):
-            out.append(first[i])  # behind the other: the refiner looked at the wrong one
+            out.append(_pose(joints[i], score[i], margin[i], codes[i]))
+        elif (one := first[i]) is not None and copies:
+            if all(_two(one, first[k], near[k], options) for k in copies):
+                out.append(one)  # behind the other: the refiner looked at the wrong one
     return sorted(out, key=lambda person: -person.person_score)
 
 
-def _two(one: PartialPose, other: PartialPose, within_px: float, options: RefineOptions) -> bool:
+def _look_at(
+    picture: np.ndarray, where: Square, refiner: nn.Module, options: RefineOptions
+) -> _Seen:
+    """What the refiner sees in each of the squares; scores are 0 where there is nobody."""
+    inputs = np.stack(
+        [normalise(cut(picture, c, s)) for c, s in zip(where.centre_px, where.side_px, strict=True)]
+    )
+    heatmaps, offsets, maps = look(refiner, inputs, flip_test=options.flip_test)
+    cells, found = best_cells(heatmaps, offsets)
+    pixels = cells * STRIDE + (STRIDE - 1) / 2  # of the input
+    scale = (where.side_px / SIDE_PX)[:, None, None]
+    joints = (pixels - (SIDE_PX - 1) / 2) * scale + where.centre_px[:, None]
+    there = found >= options.joint_at_least
+    there[there.sum(1) < 3] = False
+    return _Seen(joints, found * there, side_margin(heatmaps), read_codes(maps, cells))
+
+
+def _moved(old: Square, new: Square) -> np.ndarray:
+    """(P,) how far a square moved or changed its size, in sides of the old one."""
+    shift = np.abs(new.centre_px - old.centre_px).max(1)
+    moved: np.ndarray = np.maximum(shift, np.abs(new.side_px - old.side_px)) / old.side_px
+    return moved
+
+
+def _two(
+    one: PartialPose | None, other: PartialPose | None, within_px: float, options: RefineOptions
+) -> bool:
     """Whether Stage I saw two people: many joints of both, and few at the same place."""
+    if one is None or other is None:
+        return False
     both = (one.score > 0) & (other.score > 0)
     if both.sum() < options.two_of_joints:
         return False
@@ -278,20 +351,13 @@ def _is_part(one: int, joints: np.ndarray, score: np.ndarray, options: RefineOpt
 
 
 def _pose(
-    joints: np.ndarray,
-    score: np.ndarray,
-    margin: np.ndarray,
-    codes: np.ndarray,
-    image_from_cell: np.ndarray,
+    joints: np.ndarray, score: np.ndarray, margin: np.ndarray, codes: np.ndarray
 ) -> PartialPose:
-    back = np.linalg.inv(np.vstack([image_from_cell, [0, 0, 1]]))
-    x, y = np.rint(joints @ back[:2, :2].T + back[:2, 2]).astype(np.intp).T
     seen = score > 0
-    at = codes[:, y.clip(0, codes.shape[1] - 1), x.clip(0, codes.shape[2] - 1)].T
     return PartialPose(
         np.where(seen[:, None], joints, 0.0).astype(np.float32),
         score.astype(np.float32),
-        np.where(seen[:, None], at, 0.0).astype(np.float32),
+        np.where(seen[:, None], codes, 0.0).astype(np.float32),
         person_score(score),
         margin.astype(np.float32),
     )

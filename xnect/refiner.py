@@ -1,4 +1,4 @@
-"""The refiner's network: one person, centred in a small picture -> joint heatmaps and offsets.
+"""The refiner's network: one person, centred in a small picture -> joints, and their bones in 3D.
 
 Stage I has to find everybody at every size.  The refiner looks at one person at a time, at one
 size, in the middle of its input, and names the joints of that person only (top-down, as Xiao et
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from xnect.backbones import Features, create_backbone
 from xnect.heads.context import Context
 from xnect.heads.pose2d import BranchWidths, Upsample, conv
-from xnect.network import STAGE1_TAPS
-from xnect.skeleton import JOINTS2D
+from xnect.heads.pose3d import Pose3dHead
+from xnect.network import PRESETS, STAGE1_TAPS
+from xnect.skeleton import JOINTS2D, JOINTS3D
 
 REFINER_NAME = "xnect refiner"
 """Architecture in the metadata of its weights."""
@@ -35,6 +36,7 @@ class PersonMaps(NamedTuple):
 
     heatmaps: Tensor  # (B, J, h, w) logits
     offsets: Tensor  # (B, J, 2, h, w) cells, from a cell's centre to the joint next to it
+    codes: Tensor  # (B, 3K, h, w) planar bone vectors, in the axes of a camera facing the person
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,15 @@ class RefinerPreset:
 
     backbone: str
     width: float
-    branch: BranchWidths
+    pose2d: BranchWidths
+    pose3d: BranchWidths
     context: int
 
 
-REFINER = RefinerPreset(
-    "selecsls42", 0.5, BranchWidths(96, 64, 96, 64, lateral=48, groups=2), context=256
-)
-"""Backbone, context and branch are those of preset `s`, so that its weights can be the start."""
+_S = PRESETS["s"]
+
+REFINER = RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context)
+"""That of preset `s`, so that its weights can be the start."""
 
 
 class Refiner(nn.Module):
@@ -65,30 +68,36 @@ class Refiner(nn.Module):
         assert isinstance(features, Features)
         self.backbone = features
         fine, coarse = features.channels
-        widths, joints = preset.branch, len(JOINTS2D)
+        widths, joints = preset.pose2d, len(JOINTS2D)
         self.context = Context(coarse, preset.context)
         self.upsample = Upsample(coarse, fine, widths)
         self.mid = conv(self.upsample.out_channels, widths.mid, 3)
         self.last = conv(widths.mid, widths.last, 3, widths.groups)
         self.heatmaps = nn.Conv2d(widths.last, joints, 3, padding=1)
         self.offsets = nn.Conv2d(widths.last, 2 * joints, 3, padding=1)
+        self.pose3d = Pose3dHead(
+            coarse, fine, widths.mid, widths=preset.pose3d, num_codes=3 * len(JOINTS3D)
+        )
         for layer, start in ((self.heatmaps, -4.0), (self.offsets, 0.0)):
             nn.init.normal_(layer.weight, std=0.01)
             layer.bias = nn.Parameter(torch.full((layer.out_channels,), start))
 
     def forward(self, images: Tensor) -> PersonMaps:
-        """(B, 3, H, W) -> heatmap logits (B, J, H/8, W/8), offsets (B, J, 2, H/8, W/8)."""
+        """(B, 3, H, W) -> maps at (H / 8, W / 8)."""
         fine, coarse = self.backbone(images)
-        seen = self.last(self.mid(self.upsample(self.context(coarse), fine)))
-        return PersonMaps(self.heatmaps(seen), self.offsets(seen).unflatten(1, (-1, 2)))
+        coarse = self.context(coarse)
+        middle = self.mid(self.upsample(coarse, fine))
+        seen = self.last(middle)
+        offsets = self.offsets(seen).unflatten(1, (-1, 2))
+        return PersonMaps(self.heatmaps(seen), offsets, self.pose3d(coarse, fine, middle))
 
 
 def from_stage1(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of Stage I, preset `s` -> those of a refiner with the same backbone and branch."""
+    """Weights of Stage I, preset `s` -> those of a refiner with the same backbone and branches."""
     joints = len(JOINTS2D)
     taken = {}
     for name, value in state.items():
-        if name.startswith(("backbone.", "context.")):
+        if name.startswith(("backbone.", "context.", "pose3d.")):
             taken[name] = value
         elif name.startswith("pose2d.out."):
             taken[name.replace("pose2d.out.", "heatmaps.")] = value[:joints]

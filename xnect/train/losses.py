@@ -43,10 +43,13 @@ def affinity_loss(predicted: Tensor, targets: Targets) -> Tensor:
     return (error * share * targets.affinity_weight).sum() / targets.limb_mask.sum().clamp_min(1.0)
 
 
-def code_loss(predicted: Tensor, targets: Targets) -> Tensor:
-    """L1 of the bone vectors next to the joints that carry them (channel-sparse, spec 2.4)."""
-    error = (predicted - targets.codes).abs().unflatten(1, (3, -1)).sum(1)  # (B, 21, h, w)
-    return (error * targets.code_weight).sum() / targets.code_weight.sum().clamp_min(1.0)
+def code_loss(predicted: Tensor, codes: Tensor, weight: Tensor) -> Tensor:
+    """L1 of the bone vectors next to the joints that carry them (channel-sparse, spec 2.4).
+
+    The arguments are (B, 63, h, w) twice and (B, 21, h, w).
+    """
+    error = (predicted - codes).abs().unflatten(1, (3, -1)).sum(1)  # (B, 21, h, w)
+    return (error * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 def offset_loss(predicted: Tensor, targets: Targets) -> Tensor:
@@ -62,6 +65,6 @@ def stage1_losses(maps: Maps, targets: Targets, *, hard_joints: int = 0) -> dict
             maps.heatmaps.float(), targets.heatmaps, targets.heatmap_weight, hard_joints=hard_joints
         ),
         "affinities": 0.7 * affinity_loss(maps.affinities.float(), targets),
-        "codes": 0.25 * code_loss(maps.codes.float(), targets),
+        "codes": 0.25 * code_loss(maps.codes.float(), targets.codes, targets.code_weight),
         "offsets": 0.3 * offset_loss(maps.offsets.float(), targets),
     }

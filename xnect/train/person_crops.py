@@ -13,16 +13,21 @@ from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
+import torch
 
 from xnect.errors import BadInput
+from xnect.lift import look_at
+from xnect.skeleton import J3D
 from xnect.train.datasets.lspet import lspet
-from xnect.train.samples import ABSENT, Sample, Shards, write_shard
+from xnect.train.samples import ABSENT, Sample, Shards, read_arrays, write_shard
 
 CUT_PX = 192
 """Side of a cut-out."""
 
 BOX_PX = 104
 """Longer side of the box of a person's labelled joints in it."""
+
+_LABELS = ("joints_px", "state", "joints3d_m", "joints3d_weight")
 
 JOINTS_AT_LEAST = 6
 SMALLEST_PX = 20.0
@@ -36,6 +41,8 @@ class PersonCrops:
     images: np.ndarray  # (N, 192, 192, 3) uint8 RGB, memory-mapped
     joints_px: np.ndarray  # (N, 18, 2) pixels of the cut-out
     state: np.ndarray  # (N, 18) int8, as in `samples`
+    joints3d_m: np.ndarray  # (N, 21, 3) in the axes of a camera that faces the person, see `facing`
+    joints3d_weight: np.ndarray  # (N, 21) 0 where there is no 3D label
 
 
 def joints_box(joints_px: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -65,11 +72,33 @@ def cut_out(sample: Sample, person: int) -> tuple[np.ndarray, np.ndarray] | None
     return cut, sample.joints_px[person] * scale + shift
 
 
+_TORSO = [J3D[n] for n in ("neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip")]
+
+
+def facing(joints3d_m: np.ndarray) -> np.ndarray:
+    """(21, 3) camera axes -> the same, of a camera at the same place that faces the torso.
+
+    What somebody looks like who stands at the rim of a picture.  Labels that lie round the origin
+    rather than before the camera are taken as seen so already.
+    """
+    ray = joints3d_m[_TORSO].mean(0)
+    if not in_front(joints3d_m):
+        return joints3d_m
+    view = look_at(torch.as_tensor(ray[None, :2] / ray[2]))[0].numpy()
+    turned: np.ndarray = joints3d_m @ view
+    return turned
+
+
+def in_front(joints3d_m: np.ndarray) -> bool:
+    """Whether (21, 3) labels lie before the camera, rather than round their own pelvis."""
+    return bool(joints3d_m[_TORSO, 2].mean() >= 0.3 and np.abs(joints3d_m[J3D["pelvis"]]).max() > 0)
+
+
 def write_person_crops(shards: list[Path], out: Path) -> int:
     """Cut everybody out of packed shards; writes `out`.npy and `out`.npz, returns the count."""
     data = Shards(shards)
     cuts: list[np.ndarray] = []
-    joints, states = [], []
+    joints, states, joints3d, weights = [], [], [], []
     for number in range(len(data)):
         sample = data[number]
         for person in range(len(sample.joints_px)):
@@ -78,11 +107,15 @@ def write_person_crops(shards: list[Path], out: Path) -> int:
                 cuts.append(made[0])
                 joints.append(made[1])
                 states.append(sample.state[person])
+                joints3d.append(facing(sample.joints3d_m[person]))
+                weights.append(sample.joints3d_weight[person])
     np.save(out.with_suffix(".npy"), np.stack(cuts), allow_pickle=False)
     np.savez(
         out.with_suffix(".npz"),
         joints_px=np.stack(joints).astype(np.float32),
         state=np.stack(states).astype(np.int8),
+        joints3d_m=np.stack(joints3d).astype(np.float32),
+        joints3d_weight=np.stack(weights).astype(np.float32),
         allow_pickle=False,
     )
     return len(cuts)
@@ -107,6 +140,8 @@ def write_backgrounds(shards: list[Path], out: Path, *, count: int, seed: int = 
         out.with_suffix(".npz"),
         joints_px=np.zeros((count, 18, 2), np.float32),
         state=np.full((count, 18), ABSENT, np.int8),
+        joints3d_m=np.zeros((count, 21, 3), np.float32),
+        joints3d_weight=np.zeros((count, 21), np.float32),
         allow_pickle=False,
     )
     return count
@@ -116,14 +151,13 @@ def read_person_crops(path: Path) -> PersonCrops:
     """What `write_person_crops` wrote at `path`.
 
     Raises:
-        BadInput: files that are missing.
+        BadInput: files that are missing, or of an older form.
     """
     if not path.with_suffix(".npy").exists() or not path.with_suffix(".npz").exists():
         raise BadInput(f"no {path}.npy and .npz; make them with `xnect.train.person_crops`")
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as labels:
-        joints, state = labels["joints_px"], labels["state"]
+    labels = read_arrays(path.with_suffix(".npz"), _LABELS)
     images = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-    return PersonCrops(images, joints, state)
+    return PersonCrops(images, *(labels[name] for name in _LABELS))
 
 
 def main() -> None:
@@ -144,7 +178,10 @@ def main() -> None:
             print(
                 f"dev: {write_person_crops([shard], options.out / 'dev')} people, never trained on"
             )
-    groups = {"coco": "coco*.npz", "lspet": "lspet.npz", "renders": "renders-*.npz"}
+    groups = {
+        "coco": "coco*.npz", "lspet": "lspet.npz", "renders": "renders-*.npz",
+        "dev-renders": "held-out-*.npz",
+    }  # fmt: skip
     empty = options.data / "negatives.npz"
     if empty.exists():
         print(f"negatives: {write_backgrounds([empty], options.out / 'negatives', count=3000)}")

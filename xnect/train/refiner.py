@@ -6,7 +6,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,17 +20,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from xnect.errors import BadWeights
+from xnect.errors import BadInput, BadWeights
+from xnect.lift import CARRIED_BONES, CARRIERS
 from xnect.network import STRIDE
 from xnect.prepare import MEAN, STD
 from xnect.refiner import PERSON_PX, REFINER_NAME, SIDE_PX, PersonMaps, Refiner, from_stage1
-from xnect.skeleton import FLIP2D, JOINTS2D
+from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, FLIP3D, JOINTS2D
 from xnect.train.augment import colour
-from xnect.train.loop import LICENCES, as_command, train
-from xnect.train.losses import heatmap_loss
+from xnect.train.loop import LICENCES, as_command, read_shares, train
+from xnect.train.losses import code_loss, heatmap_loss
 from xnect.train.options import TrainOptions, add_flags
 from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, joints_box, read_person_crops
-from xnect.train.samples import ABSENT, UNKNOWN
+from xnect.train.samples import ABSENT, SEEN, UNKNOWN
+from xnect.train.targets import bone_codes
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,24 @@ class RefinerAugment:
     edge_share: float = 0.12  # the picture ends across the person
 
 
+class Seen(NamedTuple):
+    """One person as the network is to see it."""
+
+    image: np.ndarray  # (128, 128, 3)
+    joints_px: np.ndarray  # (18, 2)
+    state: np.ndarray  # (18,) int8
+    joints3d_m: np.ndarray  # (21, 3)
+    joints3d_weight: np.ndarray  # (21,)
+
+
 class PersonBatch(NamedTuple):
     """B people."""
 
     images: Tensor  # (B, 3, 128, 128) uint8
     joints_px: Tensor  # (B, 18, 2)
     state: Tensor  # (B, 18) int8
+    joints3d_m: Tensor  # (B, 21, 3)
+    joints3d_weight: Tensor  # (B, 21)
 
 
 def warp_of(
@@ -93,19 +107,23 @@ def _covered(
 
 
 def augment_person(
-    rng: np.random.Generator, image: np.ndarray, joints: np.ndarray, state: np.ndarray,
-    o: RefinerAugment,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """One cut-out -> (128, 128, 3) picture, (18, 2) joints, (18,) state."""
+    rng: np.random.Generator, crops: PersonCrops, number: int, o: RefinerAugment
+) -> Seen:
+    """One of the cut-outs, changed."""
+    image, joints, state = crops.images[number], crops.joints_px[number], crops.state[number]
     matrix, flip = warp_of(rng, joints, state, o)
     edge = rng.random() < o.edge_share
     out = cv2.warpAffine(
-        image, matrix, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR,
+        np.asarray(image), matrix, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT, borderValue=(114, 114, 114),
     )  # fmt: skip
     joints = joints @ matrix[:, :2].T + matrix[:, 2]
+    turn = np.eye(3)  # of the axes of a camera that faces the person
+    turn[:2, :2] = matrix[:, :2] / np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    joints3d, weight = crops.joints3d_m[number] @ turn.T, crops.joints3d_weight[number]
     if flip:
         joints, state = joints[list(FLIP2D)], state[list(FLIP2D)]
+        joints3d, weight = joints3d[list(FLIP3D)], weight[list(FLIP3D)]
     inside = ((joints > -0.5) & (joints < SIDE_PX - 0.5)).all(-1)
     if rng.random() < o.cover_share:
         out, state = _covered(rng, out, joints, state)
@@ -118,7 +136,7 @@ def augment_person(
         place = [axis[:, 1], SIDE_PX - 1 - axis[:, 0], SIDE_PX - 1 - axis[:, 1], axis[:, 0]][side]
         inside &= place >= depth
     state = np.where(~inside & (state != UNKNOWN), ABSENT, state).astype(np.int8)
-    return out, joints, state
+    return Seen(out, joints, state, joints3d, weight)
 
 
 class People(IterableDataset[PersonBatch]):
@@ -148,20 +166,28 @@ class People(IterableDataset[PersonBatch]):
             for which in rng.choice(len(self.crops), self.batch, p=self.shares):
                 data = self.crops[which]
                 i = int(rng.integers(len(data.images)))
-                image = np.asarray(data.images[i])
-                made.append(
-                    augment_person(rng, image, data.joints_px[i], data.state[i], self.options)
-                )
-            images = np.stack([m[0] for m in made]).transpose(0, 3, 1, 2)
-            yield PersonBatch(
-                torch.from_numpy(np.ascontiguousarray(images)),
-                torch.from_numpy(np.stack([m[1] for m in made]).astype(np.float32)),
-                torch.from_numpy(np.stack([m[2] for m in made])),
-            )
+                made.append(augment_person(rng, data, i, self.options))
+            yield as_batch(made)
+
+
+def as_batch(people: Sequence[Seen]) -> PersonBatch:
+    """Stacked, as tensors."""
+    images, joints, state, joints3d, weight = (np.stack(part) for part in zip(*people, strict=True))
+    return PersonBatch(
+        torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
+        torch.from_numpy(joints.astype(np.float32)),
+        torch.from_numpy(state),
+        torch.from_numpy(joints3d.astype(np.float32)),
+        torch.from_numpy(weight.astype(np.float32)),
+    )
+
+
+CODE_SHARE = 0.5
+"""Of the loss of the 3D codes."""
 
 
 def refiner_losses(maps: PersonMaps, batch: PersonBatch) -> dict[str, Tensor]:
-    """Focal loss of the heatmaps, cross-entropy over their cells, and L1 of the offsets.
+    """Focal loss of the heatmaps, cross-entropy over their cells, L1 of the offsets and of codes.
 
     The focal loss makes a score of each cell; the cross-entropy asks only which cell it is, and so
     goes on telling left from right where both look possible.
@@ -184,10 +210,15 @@ def refiner_losses(maps: PersonMaps, batch: PersonBatch) -> dict[str, Tensor]:
     way = torch.stack(torch.broadcast_tensors(-dx[..., None, :], -dy[..., None]), 2)
     error = (offsets - way).abs().sum(2)
     count = there.sum().clamp_min(1.0)
+    codes, code_weight = bone_codes(  # of one person in each picture
+        batch.joints_px[:, None], batch.state[:, None], batch.joints3d_m[:, None],
+        batch.joints3d_weight[:, None], h, w,
+    )  # fmt: skip
     return {
         "heatmaps": focal,
         "cells": 0.3 * (cross * there).sum() / count,
         "offsets": 0.3 * (error * weight).sum() / weight.sum().clamp_min(1.0),
+        "codes": CODE_SHARE * code_loss(maps.codes.float(), codes, code_weight),
     }
 
 
@@ -201,24 +232,35 @@ def step_losses(network: nn.Module, batch: PersonBatch) -> dict[str, Tensor]:
         return refiner_losses(maps, batch)
 
 
+_TO_INPUT = PERSON_PX / BOX_PX
+_MIDDLE = (SIDE_PX - 1) / 2 - _TO_INPUT * (CUT_PX - 1) / 2
+
+
 @torch.no_grad()
-def crop_pck(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[str, float]:
-    """Share of limb joints whose highest cell is within 0.2 torso lengths, boxes given."""
+def seen_as_cut(
+    network: nn.Module, crops: PersonCrops, most: int
+) -> Iterator[tuple[int, PersonMaps]]:
+    """Number and maps of the first people, whose boxes are those of their labels."""
     network.eval()
-    scale = PERSON_PX / BOX_PX
-    shift = (SIDE_PX - 1) / 2 - scale * (CUT_PX - 1) / 2
-    matrix = np.array([[scale, 0, shift], [0, scale, shift]])
-    right = total = 0
+    matrix = np.array([[_TO_INPUT, 0, _MIDDLE], [0, _TO_INPUT, _MIDDLE]])
     for i in range(min(most, len(crops.images))):
         image = cv2.warpAffine(np.asarray(crops.images[i]), matrix, (SIDE_PX, SIDE_PX))
         tensor = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))
         tensor = tensor.div_(255).sub_(MEAN).div_(STD).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = network(tensor).heatmaps[0].float()
+            yield i, PersonMaps(*(m.float() for m in network(tensor)))
+    network.train()
+
+
+def crop_pck(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[str, float]:
+    """Share of limb joints whose highest cell is within 0.2 torso lengths, boxes given."""
+    right = total = 0
+    for i, maps in seen_as_cut(network, crops, most):
+        logits = maps.heatmaps[0]
         best = logits.flatten(1).argmax(-1).numpy()
         place = np.stack([best % logits.shape[-1], best // logits.shape[-1]], 1)
         found = place * STRIDE + (STRIDE - 1) / 2
-        joints, state = crops.joints_px[i] * scale + shift, crops.state[i]
+        joints, state = crops.joints_px[i] * _TO_INPUT + _MIDDLE, crops.state[i]
         pairs = [(a, b) for a, b in ((5, 8), (2, 11)) if state[a] > 0 and state[b] > 0]
         if not pairs:
             continue
@@ -226,21 +268,42 @@ def crop_pck(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[st
         limbs = np.arange(18)[2:14][state[2:14] > 0]
         off = np.linalg.norm(found[limbs] - joints[limbs], axis=1)
         right, total = right + int((off <= 0.2 * torso).sum()), total + len(limbs)
-    network.train()
     return {"peak_pck": right / max(total, 1)}
+
+
+def bone_error(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[str, float]:
+    """Mean error of the bones read at the labelled joints that are seen, mm of reference size."""
+    errors = []
+    for i, maps in seen_as_cut(network, crops, most):
+        seen = crops.state[i][CARRIERS] == SEEN
+        cells = (crops.joints_px[i] * _TO_INPUT + _MIDDLE - (STRIDE - 1) / 2) / STRIDE
+        x, y = np.rint(cells).astype(int).clip(0, maps.codes.shape[-1] - 1).T
+        codes = maps.codes[0].unflatten(0, (3, -1)).numpy()  # (3, 21, h, w)
+        told = codes[:, CARRIED_BONES, y[CARRIERS], x[CARRIERS]].T  # (33, 3)
+        joints = crops.joints3d_m[i]
+        bones = (joints - joints[list(BONE_PARENTS)])[CARRIED_BONES]
+        errors.append(np.linalg.norm(told * CODE_UNIT_M - bones, axis=-1)[seen])
+    return {"bone_error_mm": 1e3 * float(np.concatenate(errors).mean())}
 
 
 SHARES = {"lspet": 0.45, "coco": 0.2, "renders": 0.29, "negatives": 0.06}
 
 
-def start_from_stage1(network: Refiner, path: Path) -> None:
-    """Fill all of the refiner from weights of Stage I, preset `s`.
+def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> None:
+    """Fill all of the refiner from weights of Stage I, preset `s`, then from those of a refiner.
 
     Raises:
-        BadWeights: a file that is none, or is for another network.
+        BadWeights: a file that is none, or is for another network, or leaves something out that
+            the other does not give.
     """
+    state: dict[str, Tensor] = {}
+    path = refiner or stage1
     try:
-        left = network.load_state_dict(from_stage1(load_file(path)), strict=False)
+        if stage1 is not None:
+            state |= from_stage1(load_file(stage1))
+        if refiner is not None:
+            state |= load_file(refiner)
+        left = network.load_state_dict(state, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BadWeights(f"{path} does not fit the refiner: {error}") from error
     missing = [n for n in left.missing_keys if not n.endswith("num_batches_tracked")]
@@ -251,6 +314,16 @@ def start_from_stage1(network: Refiner, path: Path) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Files:
+    """Where things lie."""
+
+    people: Path  # folder of person crops
+    out: Path
+    stage1: Path | None
+    refiner: Path | None
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -258,22 +331,30 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--lane", choices=("open", "research"), default="research")
     parser.add_argument("--stage1", type=Path, help="weights of preset s to start from")
+    parser.add_argument("--refiner", type=Path, help="weights of a refiner to go on from")
+    parser.add_argument("--shares", default="", help="such as renders=0.9,negatives=0.1")
     add_flags(parser)
     flags = vars(parser.parse_args())
-    people, out, lane, stage1 = (flags.pop(n) for n in ("people", "out", "lane", "stage1"))
+    files = Files(*(flags.pop(n) for n in ("people", "out", "stage1", "refiner")))
+    lane, shares = flags.pop("lane"), flags.pop("shares")
     options = replace(TrainOptions(), **flags)
-    return as_command(lambda rank: _train(options, people, out, lane, stage1, rank), options.device)
+
+    def run(rank: int) -> str:
+        return _train(options, files, lane, read_shares(shares), rank)
+
+    return as_command(run, options.device)
 
 
 def _train(
-    options: TrainOptions, people: Path, out: Path, lane: str, stage1: Path | None, rank: int
+    options: TrainOptions, files: Files, lane: str, wished: Mapping[str, float], rank: int
 ) -> str:
     torch.manual_seed(options.seed)
-    shares = {
-        name: share
-        for name, share in SHARES.items()
-        if (people / f"{name}.npz").exists() and not (lane == "open" and name == "lspet")
-    }
+    people = files.people
+    shares = wished or {n: s for n, s in SHARES.items() if (people / f"{n}.npz").exists()}
+    if lane == "open":
+        shares = {name: share for name, share in shares.items() if name != "lspet"}
+    if not shares:
+        raise BadInput(f"{people} holds no person crops for lane {lane}; make them first")
     data = People(
         [read_person_crops(people / name) for name in shares],
         list(shares.values()),
@@ -281,10 +362,17 @@ def _train(
         seed=options.seed + 1000 * rank,
     )
     network = Refiner()
-    if stage1 is not None:
-        start_from_stage1(network, stage1)
-    validation = people / "dev"
-    held = read_person_crops(validation) if validation.with_suffix(".npz").exists() else None
+    if files.stage1 or files.refiner:
+        start_from(network, files.stage1, files.refiner)
+    held = {
+        figure: read_person_crops(people / name)
+        for figure, name in ((crop_pck, "dev"), (bone_error, "dev-renders"))
+        if (people / f"{name}.npz").exists()
+    }
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        return {k: v for figure, crops in held.items() for k, v in figure(network, crops).items()}
+
     metadata = {
         "architecture": REFINER_NAME,
         "lane": lane,
@@ -298,9 +386,9 @@ def _train(
         network,
         data,
         options,
-        out=out,
+        out=files.out,
         losses_of=step_losses,
-        validate=None if held is None else lambda network: crop_pck(network, held),
+        validate=validate if held else None,
         metadata=metadata,
     )
 

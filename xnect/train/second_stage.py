@@ -34,6 +34,7 @@ from xnect.train.checkpoint import load_checkpoint
 from xnect.train.detector_noise import read_evidence
 from xnect.train.loop import as_command, train
 from xnect.train.options import TrainOptions, add_flags
+from xnect.train.seen_people import draw_seen, load_seen, seen_error_mm
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class LifterOptions:
     renewed: int = 10_000  # of them replaced by new ones ...
     renew_every: int = 200  # ... every so many batches
     people: int = 8192  # of held-out clips, for validation
+    seen_share: float = 0.5  # of each batch, where there is a file of `--seen`
+    codes: int = 1  # 0 learns without the 3D encoding, for ablations
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,7 @@ class EvidenceStream:
     batch: int
     seed: int
     detector: EvidenceOptions
+    seen: Evidence | None = None
 
     def __iter__(self) -> Iterator[Evidence]:
         """From the first batch."""
@@ -96,9 +100,14 @@ class EvidenceStream:
             joints, shown = (torch.cat(parts) for parts in zip(*pool, strict=True))
             for n in range(number, (newest + 1) * o.renew_every):
                 rng = np.random.default_rng([self.seed, 0, n])
-                chosen = torch.from_numpy(rng.integers(len(joints), size=self.batch))
+                real = 0 if self.seen is None else round(o.seen_share * self.batch)
+                chosen = torch.from_numpy(rng.integers(len(joints), size=self.batch - real))
                 seed = int(rng.integers(2**40))
-                yield simulate(joints[chosen], shown[chosen], self.detector, seed)
+                batch = simulate(joints[chosen], shown[chosen], self.detector, seed)
+                if self.seen is not None:
+                    parts = zip(batch, draw_seen(self.seen, real, rng), strict=True)
+                    batch = Evidence(*(torch.cat(both) for both in parts))
+                yield batch if o.codes else batch._replace(codes=torch.zeros_like(batch.codes))
             number = (newest + 1) * o.renew_every
 
     def _block(self, number: int) -> tuple[Tensor, Tensor]:
@@ -137,12 +146,16 @@ def lifter_loss(lifter: nn.Module, seen: Evidence) -> Tensor:
     return (person * usable).sum() / usable.sum().clamp_min(1)
 
 
-def validation_figures(lifter: nn.Module, people: Skeletons) -> dict[str, float]:
+def validation_figures(
+    lifter: nn.Module, people: Skeletons, seen: Evidence | None = None
+) -> dict[str, float]:
     """Mean error with its sign turned (more is better), and every error of the report, mm."""
     assert isinstance(lifter, Lifter)
     report = evaluate_lifter(lifter.eval(), people)
-    lifter.train()
     errors = {f"{name} mpjpe_mm": row["mpjpe"] for name, row in report.items()}
+    if seen is not None:
+        errors["seen by the refiner mpjpe_mm"] = seen_error_mm(lifter, seen)
+    lifter.train()
     return {"minus_mpjpe_mm": -float(np.mean(list(errors.values()))), **errors}
 
 
@@ -168,6 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of body.npz, motion.npz")
     parser.add_argument("-o", "--out", type=Path, required=True, help="weights to write")
     parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--seen", type=Path, help="as `xnect.train.seen_people` writes")
+    parser.add_argument("--seen-held-out", type=Path, help="the same, of people to validate with")
     parser.add_argument(
         "--evidence", type=Path, help="errors of Stage I, as `xnect.train.detector_noise` writes"
     )
@@ -182,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run(rank: int) -> str:
         detector = read_evidence(flags["evidence"]) if flags["evidence"] else EvidenceOptions()
-        files = Files(flags["data"], flags["out"], flags["start"])
+        paths = ("data", "out", "start", "seen", "seen_held_out")
+        files = Files(*(flags[name] for name in paths))
         return _train_lifter(options, poses, detector, files, rank)
 
     return as_command(run, options.device)
@@ -195,6 +211,8 @@ class Files:
     data: Path
     out: Path
     start: Path | None
+    seen: Path | None
+    seen_held_out: Path | None
 
 
 def _train_lifter(
@@ -210,9 +228,11 @@ def _train_lifter(
         lifter = load_lifter(files.start).train()
     notes = {**NOTES, "poses": json.dumps(asdict(poses)), "started_from": str(files.start)}
     notes["evidence"] = json.dumps(asdict(detector))
-    stream = EvidenceStream(
-        bodies, load_motion(files.data), poses, options.batch, options.seed + 1000 * rank, detector
-    )
+    notes["seen"] = str(files.seen)
+    seen = load_seen(files.seen) if files.seen else None
+    seen_held_out = load_seen(files.seen_held_out) if files.seen_held_out else None
+    motion, seed = load_motion(files.data), options.seed + 1000 * rank
+    stream = EvidenceStream(bodies, motion, poses, options.batch, seed, detector, seen)
     run = files.out.with_suffix(".run")
     reason = train(
         lifter,
@@ -220,7 +240,7 @@ def _train_lifter(
         options,
         out=run,
         losses_of=lifter_losses,
-        validate=lambda network: validation_figures(network, validation),
+        validate=lambda network: validation_figures(network, validation, seen_held_out),
         metadata=notes,
     )
     if rank:

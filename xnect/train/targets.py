@@ -127,23 +127,26 @@ _CARRIED = [(joint, bone) for joint, carried in enumerate(CODE_BONES) for bone i
 _OFFSETS = [(dy, dx) for dy in range(-1, 3) for dx in range(-1, 3)]
 
 
-def bone_codes(batch: Batch, h: int, w: int) -> tuple[Tensor, Tensor]:
+def bone_codes(
+    joints_px: Tensor, state: Tensor, joints3d_m: Tensor, joints3d_weight: Tensor, h: int, w: int
+) -> tuple[Tensor, Tensor]:
     """(B, 63, h, w) planar bone vectors in code units, (B, 21, h, w) weight; near people win.
 
-    Only the few cells round each joint are touched: written by index, person after person.
+    Only the few cells round each joint are touched: written by index, person after person.  The
+    arguments are those of a `Batch`.
     """
-    cells = _cells(batch.joints_px)
+    cells = _cells(joints_px)
     count, people = cells.shape[:2]
     parents = torch.tensor(BONE_PARENTS)
-    bones = (batch.joints3d_m - batch.joints3d_m[:, :, parents]) / CODE_UNIT_M  # (B, P, 21, 3)
-    known = torch.minimum(batch.joints3d_weight, batch.joints3d_weight[:, :, parents])
+    bones = (joints3d_m - joints3d_m[:, :, parents]) / CODE_UNIT_M  # (B, P, 21, 3)
+    known = torch.minimum(joints3d_weight, joints3d_weight[:, :, parents])
     known = torch.where(torch.arange(21) == ROOT, torch.zeros(()), known)
     joint, bone = (torch.tensor([pair[k] for pair in _CARRIED]) for k in (0, 1))
     offset = torch.tensor(_OFFSETS)
     place = cells.floor()[:, :, joint, None] + offset.flip(-1)  # (B, P, N, O, 2) x, y
     square = (place - cells[:, :, joint, None]).square().sum(-1)
     inside = ((place >= 0) & (place < torch.tensor([w, h]))).all(-1)
-    there = (batch.state[:, :, joint] > 0) & (known[:, :, bone] > 0)
+    there = (state[:, :, joint] > 0) & (known[:, :, bone] > 0)
     on = inside & there[..., None] & (square <= CODE_RADIUS**2)
     value = torch.exp(-0.5 * square) * known[:, :, bone, None]  # (B, P, N, O)
     index = (bone[:, None] * h + place[..., 1].long()) * w + place[..., 0].long()
@@ -178,7 +181,8 @@ def _targets(batch: Batch) -> Targets:
     h, w = batch.images.shape[-2] // STRIDE, batch.images.shape[-1] // STRIDE
     heatmaps = joint_heatmaps(batch, h, w)
     affinities, limb_mask = limb_affinities(batch, h, w)
-    codes, code_weight = bone_codes(batch, h, w)
+    people = (batch.joints_px, batch.state, batch.joints3d_m, batch.joints3d_weight)
+    codes, code_weight = bone_codes(*people, h, w)
     offsets, offset_weight = joint_offsets(batch, h, w)
     own = _inside(batch.boxes_xyxy, h, w)  # (B, P, h, w)
     anyone = own.amax(1)

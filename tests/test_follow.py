@@ -1,0 +1,86 @@
+"""Following people from frame to frame: who is missed is looked for, but not believed for ever."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.test_refine import somebody
+from xnect.follow import Follow, FollowOptions, matched, same_share
+from xnect.types import PartialPose
+
+STEP = 1 / 30
+OPTIONS = FollowOptions()
+
+
+def moved(person: PartialPose, by: float) -> PartialPose:
+    return replace(person, joints_px=person.joints_px + np.float32(by))
+
+
+def test_who_was_found_is_looked_at_where_the_refiner_saw_them():
+    follow, seen = Follow(), somebody((100, 100), 80.0)
+    part = replace(moved(seen, 3), score=np.where(np.arange(18) < 8, 0.9, 0).astype(np.float32))
+    follow.keep([seen], [seen], 0.0)
+    where = follow.candidates([part], STEP)
+    assert where.people == [part]
+    assert where.boxes == [seen]
+    assert where.found == 1
+
+
+def test_a_box_that_lost_most_of_the_person_is_not_used():
+    follow, collapsed = Follow(), somebody((100, 100), 40.0)
+    follow.keep([collapsed], [collapsed], 0.0)
+    whole = somebody((100, 100), 60.0)
+    assert follow.candidates([whole], STEP).boxes == [whole]
+
+
+def test_who_is_missed_is_followed_for_so_long():
+    follow, person = Follow(), somebody((100, 100), 80.0)
+    follow.keep([person], [person], 0.0)
+    last = 0.0
+    for n in range(1, 60):
+        where = follow.candidates([], n * STEP)
+        assert where.found == 0
+        kept = follow.keep(where.people, [], n * STEP)
+        last = n * STEP if kept else last
+    assert last == pytest.approx(OPTIONS.alone_s, abs=STEP + 1e-9)
+
+
+def test_stage_1_confirms_and_time_starts_anew():
+    follow, person = Follow(), somebody((100, 100), 80.0)
+    for n in range(90):
+        found = [person] if n % 20 == 0 else []
+        assert follow.keep(follow.candidates(found, n * STEP).people[:1], found, n * STEP)
+
+
+def test_the_unsure_are_not_followed():
+    follow, person = Follow(), somebody((100, 100), 80.0)
+    follow.keep([person], [person], 0.0)
+    faint = replace(person, person_score=OPTIONS.alone_at_least - 0.01)
+    assert follow.keep([faint], [], STEP) == []
+    follow.keep([person], [person], 2 * STEP)
+    assert follow.keep([faint], [moved(person, 2)], 3 * STEP) == [faint]
+
+
+def test_a_pause_or_a_clock_that_runs_backwards_forgets():
+    for time_s in (OPTIONS.remembered_s + 0.01, -0.5):
+        follow, person = Follow(), somebody((100, 100), 80.0)
+        follow.keep([person], [person], 0.0)
+        assert follow.candidates([], time_s).people == []
+
+
+def test_people_are_matched_one_to_one():
+    people = [somebody((100 + 60 * i, 100), 80.0) for i in range(3)]
+    others = [moved(people[2], 4), moved(people[0], 4)]
+    assert matched(people, others, OPTIONS) == {0: 1, 2: 0}
+    twice = [people[0], moved(people[0], 1)]
+    assert len(matched(twice, [people[0]], OPTIONS)) == 1
+    assert matched([], others, OPTIONS) == matched(people, [], OPTIONS) == {}
+
+
+def test_the_share_is_the_same_both_ways_and_needs_common_joints():
+    one, other = somebody((100, 100), 80.0), somebody((110, 104), 70.0)
+    assert same_share(one, other, OPTIONS) == same_share(other, one, OPTIONS)
+    assert same_share(one, one, OPTIONS) == 1.0
+    few = replace(other, score=np.where(np.arange(18) < 2, 0.9, 0).astype(np.float32))
+    assert same_share(one, few, OPTIONS) == 0.0

@@ -1,0 +1,115 @@
+"""Where to look again for the people of the frame before.
+
+Stage I finds everybody anew in each frame, and now and then misses somebody, or finds a part.  The
+refiner only needs to know where to look, and in a video the pose of the last frame says that (as
+BlazePose does for one person: Bazarevsky et al. 2020).  So the refiner looks
+
+* at those whom Stage I found where they were in the last frame, if they were there: that box is
+  one of sure joints;
+* at those whom Stage I missed, for as long as the refiner is sure of them, and not for ever: what
+  Stage I never confirms may be a thing that looks like somebody.
+
+Ours; not in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from xnect.types import PartialPose
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """Who is the same person, and how long somebody is followed whom Stage I does not find."""
+
+    near: float = 0.25  # of the person's size: a joint at the same place
+    share: float = 0.5  # of the joints that both have: the same person
+    common: int = 3  # joints that both have at least
+    smallest: float = 0.7  # of the size that Stage I says: a smaller box has lost the person
+    remembered_s: float = 0.2  # between two frames; what lies farther back says nothing
+    alone_s: float = 1.0  # for which the refiner alone is believed
+    alone_at_least: float = 0.4  # person_score of somebody whom Stage I does not find
+
+
+class Candidates(NamedTuple):
+    """Where the refiner looks."""
+
+    people: list[PartialPose]  # Stage I's, then those of the last frame whom it missed
+    boxes: list[PartialPose]  # for each, the pose that says where
+    found: int  # how many are Stage I's
+
+
+class Follow:
+    """The people of one stream; `candidates` before the second look, `keep` after it."""
+
+    def __init__(self, options: FollowOptions = FollowOptions()) -> None:
+        self.options = options
+        self._last: list[PartialPose] = []
+        self._alone_s: list[float] = []
+        self._time_s = 0.0
+
+    def candidates(self, found: Sequence[PartialPose], time_s: float) -> Candidates:
+        """Stage I's people of a frame, and those of the last frame whom it missed."""
+        if not 0 <= time_s - self._time_s <= self.options.remembered_s:
+            self._last, self._alone_s = [], []
+        pairs = matched(found, self._last, self.options)
+        boxes = [
+            self._box(one, self._last[pairs[i]]) if i in pairs else one
+            for i, one in enumerate(found)
+        ]
+        missed = [one for k, one in enumerate(self._last) if k not in pairs.values()]
+        return Candidates([*found, *missed], [*boxes, *missed], len(found))
+
+    def _box(self, found: PartialPose, last: PartialPose) -> PartialPose:
+        return last if size_px(last) >= self.options.smallest * size_px(found) else found
+
+    def keep(
+        self, refined: Sequence[PartialPose], found: Sequence[PartialPose], time_s: float
+    ) -> list[PartialPose]:
+        """Those of the refined people who are believed; they are where to look next."""
+        o = self.options
+        confirmed = matched(refined, found, o)
+        before = matched(refined, self._last, o)
+        step = max(time_s - self._time_s, 0.0)
+        kept, alone = [], []
+        for i, person in enumerate(refined):
+            past = self._alone_s[before[i]] if i in before else 0.0
+            seconds = 0.0 if i in confirmed else past + step
+            if i in confirmed or (seconds <= o.alone_s and person.person_score >= o.alone_at_least):
+                kept.append(person)
+                alone.append(seconds)
+        self._last, self._alone_s, self._time_s = kept, alone, time_s
+        return kept
+
+
+def matched(
+    people: Sequence[PartialPose], others: Sequence[PartialPose], options: FollowOptions
+) -> dict[int, int]:
+    """Number of each of the people -> number of the other who is the same person, one to one."""
+    if not people or not others:
+        return {}
+    share = np.array([[same_share(a, b, options) for b in others] for a in people])
+    rows, columns = linear_sum_assignment(share, maximize=True)
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return {i: k for i, k in pairs if share[i, k] >= options.share}
+
+
+def same_share(one: PartialPose, other: PartialPose, options: FollowOptions) -> float:
+    """Share of the joints that both have which lie at the same place, of the larger one's size."""
+    both = (one.score > 0) & (other.score > 0)
+    if both.sum() < options.common:
+        return 0.0
+    size = max(size_px(one), size_px(other))
+    away = np.linalg.norm(one.joints_px[both] - other.joints_px[both], axis=-1)
+    return float((away <= options.near * size).mean())
+
+
+def size_px(person: PartialPose) -> float:
+    """Longer side of the box of the joints that are seen."""
+    return float(np.ptp(person.joints_px[person.score > 0], axis=0).max())
