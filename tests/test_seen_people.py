@@ -1,5 +1,7 @@
 """What the refiner says of people whose pose is known: the evidence fits the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,10 @@ def test_what_was_seen_is_read_back(crops, tmp_path):
         assert torch.equal(one, two)
     with pytest.raises(BadInput, match="no such file"):
         load_seen(tmp_path / "none.npz")
+
+
+def test_cut_outs_without_a_place_before_the_camera_are_refused(crops):
+    """Such as photographs, whose bones a teacher guessed round the pelvis."""
+    round_pelvis = replace(crops, joints3d_m=crops.joints3d_m - crops.joints3d_m[:, [ROOT]])
+    with pytest.raises(BadInput, match="of 6 cut-outs none"):
+        watch(Knowing(crops, 1), round_pelvis, 1)

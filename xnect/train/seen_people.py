@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from xnect.atomic import replacing
 from xnect.backbones.fold import folded
-from xnect.errors import XnectError
+from xnect.errors import BadInput, XnectError
 from xnect.lift import CARRIED, FLIP_CARRIED, carried, lift_arrays
 from xnect.model import WEIGHTS, load_refiner
 from xnect.network import STRIDE, channels_last
@@ -60,7 +60,11 @@ def pinhole(joints_px: np.ndarray, joints_m: np.ndarray) -> tuple[float, np.ndar
 def watch(
     refiner: nn.Module, crops: PersonCrops, seed: int, *, most: int | None = None
 ) -> Evidence:
-    """Everybody of the cut-outs whose place is known, changed by chance and seen by the refiner."""
+    """Everybody of the cut-outs whose place is known, changed by chance and seen by the refiner.
+
+    Raises:
+        BadInput: there is nobody whose place before the camera is known.
+    """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(crops.images))[:most]
     parts, batch = [], []
@@ -76,6 +80,10 @@ def watch(
             batch = []
     if batch:
         parts.append(_told(refiner, batch, rng))
+    if not parts:
+        raise BadInput(
+            f"of {len(order)} cut-outs none has 3D labels before its camera; renders would have"
+        )
     return Evidence(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
