@@ -28,8 +28,9 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--weights", metavar="FILE", type=Path, help="your own .safetensors file")
     group.add_argument(
-        "--flip-test", action="store_true",
-        help="look at the mirrored picture too: surer joints, twice the network's time",
+        "--flip-test", action=argparse.BooleanOptionalAction, default=None,
+        help="look at the mirrored picture too: surer joints, twice the networks' time "
+        "(default: for single pictures only)",
     )  # fmt: skip
     group.add_argument(
         "--no-refine", action="store_true",
@@ -181,8 +182,8 @@ def open_pipeline(args: argparse.Namespace) -> Any:
         wanted["preset"] = args.preset
     if args.weights is not None:
         wanted["weights"] = args.weights
-    if args.flip_test:
-        wanted["flip_test"] = True
+    if args.flip_test is not None:
+        wanted["flip_test"] = args.flip_test
     if args.no_refine:
         wanted["refine"] = False
     if getattr(args, "height", None) is not None:

@@ -56,7 +56,7 @@ def test_stage_1_confirms_and_time_starts_anew():
 def test_the_unsure_are_not_followed():
     follow, person = Follow(), somebody((100, 100), 80.0)
     follow.keep([person], [person], 0.0)
-    faint = replace(person, person_score=OPTIONS.alone_at_least - 0.01)
+    faint = replace(person, score=np.full(18, OPTIONS.alone_at_least - 0.01, np.float32))
     assert follow.keep([faint], [], STEP) == []
     follow.keep([person], [person], 2 * STEP)
     assert follow.keep([faint], [moved(person, 2)], 3 * STEP) == [faint]

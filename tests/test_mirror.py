@@ -9,7 +9,7 @@ from xnect.skeleton import FLIP2D, J2D, J3D, LIMBS
 
 def random_maps():
     torch.manual_seed(1)
-    sizes = ((18,), (19, 2), (63,), (18, 2))
+    sizes = ((18,), (19, 2), (63,), (18, 2), (5,))
     return Maps(*(torch.randn(2, *size, 5, 7) for size in sizes))
 
 
@@ -35,6 +35,8 @@ def test_what_lies_left_comes_to_lie_right():
     assert torch.equal(back.codes[:, x, :, 1], -maps.codes[:, other_x, :, 5])
     assert torch.equal(back.codes[:, y, :, 1], maps.codes[:, other_y, :, 5])
     assert torch.equal(back.codes[:, z, :, 1], maps.codes[:, other_z, :, 5])
+    assert torch.equal(back.boxes[:, 1, :, 2], maps.boxes[:, 3, :, 4])  # left side, right side
+    assert torch.equal(back.boxes[:, [0, 2, 4]], maps.boxes[:, [0, 2, 4]].flip(-1))
     assert sorted(FLIP_LIMBS) == list(range(19))
     assert all(FLIP2D[FLIP2D[j]] == j for j in range(18))
 

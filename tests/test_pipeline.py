@@ -171,3 +171,24 @@ def test_weights_survive_saving(tmp_path):
 def test_the_skeleton_names_its_joints_and_parents():
     assert BODY.names == JOINTS3D and len(BODY.parents) == 21
     assert BODY.names[BODY.root] == "pelvis"
+
+
+def test_single_pictures_are_mirrored_as_well_and_streams_are_not(monkeypatch):
+    import xnect.pipeline
+
+    asked = []
+
+    def noted(network, images):
+        asked.append("flip")
+        return network(images)
+
+    monkeypatch.setattr(xnect.pipeline, "flip_tested", noted)
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    for flip, single, stream in ((None, 1, 0), (True, 1, 1), (False, 0, 0)):
+        pipeline = load_pipeline(flip_test=flip)
+        asked.clear()
+        pipeline(image)
+        assert len(asked) == single
+        asked.clear()
+        list(pipeline.stream([image]))
+        assert len(asked) == stream

@@ -27,7 +27,8 @@ from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
 from xnect.skeleton import FLIP2D, FLIP3D, J2D
 from xnect.types import PartialPose
 
-CODES = torch.from_numpy(np.random.default_rng(0).normal(size=(63, 16, 16)).astype(np.float32))
+SIDE = SIDE_PX // 8
+CODES = torch.from_numpy(np.random.default_rng(0).normal(size=(63, SIDE, SIDE)).astype(np.float32))
 
 
 def somebody(middle: tuple[float, float], size: float, score: float = 0.9) -> PartialPose:
@@ -71,18 +72,22 @@ def test_a_cut_is_the_picture_seen_through_a_square(side):
     place = (np.arange(SIDE_PX) - (SIDE_PX - 1) / 2) * side / SIDE_PX
     inner = slice(10, -10)
     np.testing.assert_allclose(
-        out[inner, inner, 0], np.tile((place + middle[0]) * 0.6, (128, 1))[inner, inner], atol=1.3
+        out[inner, inner, 0],
+        np.tile((place + middle[0]) * 0.6, (SIDE_PX, 1))[inner, inner],
+        atol=1.3,
     )
     np.testing.assert_allclose(
-        out[inner, inner, 1], np.tile((place + middle[1]) * 0.6, (128, 1)).T[inner, inner], atol=1.3
+        out[inner, inner, 1],
+        np.tile((place + middle[1]) * 0.6, (SIDE_PX, 1)).T[inner, inner],
+        atol=1.3,
     )
 
 
 def test_beyond_the_picture_is_grey():
     picture = np.full((50, 50, 3), 255, np.uint8)
     out = cut(picture, np.array([0.0, 25.0]), 40.0)
-    assert (out[:, :50] == 114).all()
-    assert (out[:, 80:] == 255).all()
+    assert (out[:, :62] == 114).all()
+    assert (out[:, 100:] == 255).all()
     assert (cut(picture, np.array([500.0, 25.0]), 40.0) == 114).all()
 
 
@@ -154,12 +159,12 @@ def test_a_limb_is_not_a_person_of_its_own():
         """Everybody it is shown fills the input."""
 
         def forward(self, images):
-            places = somebody((63.5, 63.5), 92.0).joints_px
-            heatmaps = torch.full((len(images), 18, 16, 16), -8.0)
+            places = somebody(((SIDE_PX - 1) / 2, (SIDE_PX - 1) / 2), PERSON_PX).joints_px
+            heatmaps = torch.full((len(images), 18, SIDE, SIDE), -8.0)
             for joint, (x, y) in enumerate(places):
                 heatmaps[:, joint, int(y // 8), int(x // 8)] = 2.0
-            offsets = torch.zeros(len(images), 18, 2, 16, 16)
-            return PersonMaps(heatmaps, offsets, torch.zeros(len(images), 63, 16, 16))
+            offsets = torch.zeros(len(images), 18, 2, SIDE, SIDE)
+            return PersonMaps(heatmaps, offsets, torch.zeros(len(images), 63, SIDE, SIDE))
 
     picture = np.zeros((240, 320, 3), np.uint8)
     hand = somebody((140, 110), 25.0)

@@ -65,7 +65,8 @@ class Knowing(torch.nn.Module):
         for p, seen in enumerate(self.people):
             cells = torch.as_tensor((seen.joints_px - 3.5) / 8)
             x, y = cells.round().long().clamp(0, side - 1).unbind(-1)
-            heat[p, range(18), y, x] = 4.0
+            inside = ((seen.joints_px > -0.5) & (seen.joints_px < SIDE_PX - 0.5)).all(-1)
+            heat[p, range(18), y, x] = torch.where(torch.as_tensor(inside), 4.0, -12.0)
             offsets[p, range(18), :, y, x] = (cells - torch.stack([x, y], -1)).float()
             bones = seen.joints3d_m - seen.joints3d_m[list(BONE_PARENTS)]
             codes[p] = torch.as_tensor(bones.T.ravel() / CODE_UNIT_M)[:, None, None]

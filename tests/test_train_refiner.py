@@ -28,12 +28,15 @@ from xnect.train.refiner import (
     PersonBatch,
     RefinerAugment,
     augment_person,
+    cut_off,
     refiner_losses,
     start_from,
     step_losses,
     warp_of,
 )  # fmt: skip
-from xnect.train.samples import SEEN, UNKNOWN, write_shard
+from xnect.train.samples import ABSENT, SEEN, UNKNOWN, write_shard
+
+SIDE = SIDE_PX // 8
 
 
 @pytest.fixture
@@ -98,14 +101,14 @@ def batch(joints: torch.Tensor, state: int) -> PersonBatch:
 
 def test_the_right_maps_cost_less_than_exchanged_sides():
     joints = torch.rand(2, 18, 2) * 100 + 12
-    cells = ((joints - 3.5) / 8).round().long().clamp(0, 15)
+    cells = ((joints - 3.5) / 8).round().long().clamp(0, SIDE - 1)
 
     def maps(order: list[int]) -> PersonMaps:
-        heat = torch.full((2, 18, 16, 16), -6.0)
+        heat = torch.full((2, 18, SIDE, SIDE), -6.0)
         for p in range(2):
             for j in range(18):
                 heat[p, j, cells[p, order[j], 1], cells[p, order[j], 0]] = 6.0
-        return PersonMaps(heat, torch.zeros(2, 18, 2, 16, 16), torch.zeros(2, 63, 16, 16))
+        return PersonMaps(heat, torch.zeros(2, 18, 2, SIDE, SIDE), torch.zeros(2, 63, SIDE, SIDE))
 
     right = refiner_losses(maps(list(range(18))), batch(joints, SEEN))
     wrong = refiner_losses(maps(list(FLIP2D)), batch(joints, SEEN))
@@ -115,7 +118,7 @@ def test_the_right_maps_cost_less_than_exchanged_sides():
 
 def test_nothing_is_learnt_of_unknown_joints():
     sizes = ((18,), (18, 2), (63,))
-    maps = PersonMaps(*(torch.randn(1, *size, 16, 16) for size in sizes))
+    maps = PersonMaps(*(torch.randn(1, *size, SIDE, SIDE) for size in sizes))
     losses = refiner_losses(maps, batch(torch.rand(1, 18, 2) * 100, UNKNOWN))
     assert all(float(value) == 0 for value in losses.values())
 
@@ -162,6 +165,27 @@ def test_a_refiner_goes_on_from_another_and_stage_1_fills_what_it_lacks(tmp_path
             assert torch.equal(state[name].to(half), value.to(half))
 
 
+def test_what_is_cut_off_is_gone_and_the_rest_stays(crops):
+    """Beyond a border joints are absent, behind a thing unknown; the others are where they were."""
+    rng = np.random.default_rng(0)
+    gone = {ABSENT: 0, UNKNOWN: 0}
+    for n in range(60):
+        i = n % len(crops.images)
+        image, joints, state = crops.images[i], crops.joints_px[i], crops.state[i]
+        cut, left = cut_off(rng, image, joints, state)
+        changed = left != state
+        assert (left > 0).sum() >= 4
+        places = np.round(joints).astype(int).clip(0, CUT_PX - 1)
+        same = (np.asarray(cut) == image).all(-1)[places[:, 1], places[:, 0]]
+        assert same[~changed].mean() > 0.9  # a joint on the very border may lose its pixel
+        assert len(set(left[changed].tolist())) <= 1
+        for kind in gone:
+            gone[kind] += int((left[changed] == kind).any())
+        if (left[changed] == ABSENT).any():
+            assert (np.asarray(cut)[~(np.asarray(cut) == image).all(-1)] == 114).all()
+    assert min(gone.values()) > 5
+
+
 def test_missing_person_crops_are_named(tmp_path):
     with pytest.raises(BadInput, match="person_crops"):
         read_person_crops(tmp_path / "people")
@@ -191,7 +215,9 @@ def test_bones_turn_and_mirror_with_the_picture(crops):
         for j2 in range(2, 14):
             flat.joints3d_m[i, SEEN_AS.index(j2), :2] = crops.joints_px[i, j2] / 100
         for _ in range(4):
-            seen = augment_person(rng, flat, i, RefinerAugment(cover_share=0, edge_share=0))
+            seen = augment_person(
+                rng, flat, i, RefinerAugment(cover_share=0, edge_share=0, cut_share=0)
+            )
             for a, b in ((4, 3), (7, 6), (10, 9), (13, 12)):
                 limb = seen.joints_px[a] - seen.joints_px[b]
                 bone = (seen.joints3d_m[SEEN_AS.index(a)] - seen.joints3d_m[SEEN_AS.index(b)])[:2]

@@ -6,6 +6,7 @@ BlazePose does for one person: Bazarevsky et al. 2020).  So the refiner looks
 
 * at those whom Stage I found where they were in the last frame, if they were there: that box is
   one of sure joints;
+* at boxes in which Stage I sees somebody, but not which joints;
 * at those whom Stage I missed, for as long as the refiner is sure of them, and not for ever: what
   Stage I never confirms may be a thing that looks like somebody.
 
@@ -21,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from xnect.boxes import iou
 from xnect.types import PartialPose
 
 
@@ -34,7 +36,8 @@ class FollowOptions:
     smallest: float = 0.7  # of the size that Stage I says: a smaller box has lost the person
     remembered_s: float = 0.2  # between two frames; what lies farther back says nothing
     alone_s: float = 1.0  # for which the refiner alone is believed
-    alone_at_least: float = 0.4  # person_score of somebody whom Stage I does not find
+    alone_at_least: float = 0.4  # mean joint value of somebody whom Stage I does not find
+    box_iou: float = 0.5  # of a box and the box of a person's joints: the same person
 
 
 class Candidates(NamedTuple):
@@ -43,6 +46,7 @@ class Candidates(NamedTuple):
     people: list[PartialPose]  # Stage I's, then those of the last frame whom it missed
     boxes: list[PartialPose]  # for each, the pose that says where
     found: int  # how many are Stage I's
+    more_xyxy: np.ndarray = np.zeros((0, 4))  # boxes, px, in which there may be somebody else
 
 
 class Follow:
@@ -53,9 +57,22 @@ class Follow:
         self._last: list[PartialPose] = []
         self._alone_s: list[float] = []
         self._time_s = 0.0
+        self._searched_s = -np.inf
 
-    def candidates(self, found: Sequence[PartialPose], time_s: float) -> Candidates:
-        """Stage I's people of a frame, and those of the last frame whom it missed."""
+    def search(self, time_s: float, every_s: float) -> bool:
+        """Whether it is time to look for people who are hard to find; asking counts as looking."""
+        due = not 0 <= time_s - self._searched_s < every_s
+        if due:
+            self._searched_s = time_s
+        return due
+
+    def candidates(
+        self,
+        found: Sequence[PartialPose],
+        time_s: float,
+        boxes_xyxy: np.ndarray = np.zeros((0, 4)),
+    ) -> Candidates:
+        """Stage I's people of a frame, those of the last frame whom it missed, and other boxes."""
         if not 0 <= time_s - self._time_s <= self.options.remembered_s:
             self._last, self._alone_s = [], []
         pairs = matched(found, self._last, self.options)
@@ -64,28 +81,60 @@ class Follow:
             for i, one in enumerate(found)
         ]
         missed = [one for k, one in enumerate(self._last) if k not in pairs.values()]
-        return Candidates([*found, *missed], [*boxes, *missed], len(found))
+        people, looked = [*found, *missed], [*boxes, *missed]
+        return Candidates(people, looked, len(found), others(boxes_xyxy, looked, self.options))
 
     def _box(self, found: PartialPose, last: PartialPose) -> PartialPose:
         return last if size_px(last) >= self.options.smallest * size_px(found) else found
 
     def keep(
-        self, refined: Sequence[PartialPose], found: Sequence[PartialPose], time_s: float
+        self,
+        refined: Sequence[PartialPose],
+        found: Sequence[PartialPose],
+        time_s: float,
+        boxes_xyxy: np.ndarray = np.zeros((0, 4)),
     ) -> list[PartialPose]:
         """Those of the refined people who are believed; they are where to look next."""
         o = self.options
-        confirmed = matched(refined, found, o)
+        confirmed = {*matched(refined, found, o), *_in_boxes(refined, boxes_xyxy, o)}
         before = matched(refined, self._last, o)
         step = max(time_s - self._time_s, 0.0)
         kept, alone = [], []
         for i, person in enumerate(refined):
             past = self._alone_s[before[i]] if i in before else 0.0
             seconds = 0.0 if i in confirmed else past + step
-            if i in confirmed or (seconds <= o.alone_s and person.person_score >= o.alone_at_least):
+            sure = float(person.score.mean()) >= o.alone_at_least
+            if i in confirmed or (seconds <= o.alone_s and sure):
                 kept.append(person)
                 alone.append(seconds)
         self._last, self._alone_s, self._time_s = kept, alone, time_s
         return kept
+
+
+def others(
+    boxes_xyxy: np.ndarray, people: Sequence[PartialPose], options: FollowOptions = FollowOptions()
+) -> np.ndarray:
+    """The boxes (M, 4) that are not one of the people's."""
+    if not people or not len(boxes_xyxy):
+        return boxes_xyxy
+    left: np.ndarray = boxes_xyxy[iou(boxes_xyxy, joint_boxes(people)).max(1) < options.box_iou]
+    return left
+
+
+def _in_boxes(
+    people: Sequence[PartialPose], boxes_xyxy: np.ndarray, options: FollowOptions
+) -> list[int]:
+    """Numbers of the people who are in one of the boxes."""
+    if not people or not len(boxes_xyxy):
+        return []
+    near = iou(joint_boxes(people), boxes_xyxy).max(1) >= options.box_iou
+    return np.flatnonzero(near).tolist()
+
+
+def joint_boxes(people: Sequence[PartialPose]) -> np.ndarray:
+    """(P, 4) xyxy px of the joints that are seen."""
+    points = [person.joints_px[person.score > 0] for person in people]
+    return np.array([[*p.min(0), *p.max(0)] for p in points], np.float64).reshape(-1, 4)
 
 
 def matched(

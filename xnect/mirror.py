@@ -23,6 +23,7 @@ def mirrored(maps: Maps) -> Maps:
         affinities=x_negated(maps.affinities.flip(-1)[:, limbs], 2),
         codes=mirrored_codes(maps.codes),
         offsets=x_negated(maps.offsets.flip(-1)[:, joints], 2),
+        boxes=maps.boxes.flip(-1)[:, [0, 3, 2, 1, 4]],
     )
 
 

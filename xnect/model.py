@@ -53,7 +53,8 @@ def load_network(path: Path, preset: str | None = None) -> Network:
         )
     if preset is not None and preset != made_for:
         raise BadWeights(f"{path} holds weights for preset {made_for!r}, not {preset!r}")
-    network = build_network(made_for, backbone=metadata.get("backbone") or None)
+    boxes = any(name.startswith("boxes.") for name in state)
+    network = build_network(made_for, backbone=metadata.get("backbone") or None, boxes=boxes)
     _fill(network, state, f"{path} does not fit preset {made_for!r}")
     return network.eval()
 
@@ -156,7 +157,7 @@ def load_pipeline(
     weights: str | Path | None = None,
     height_m: float | None = None,
     live: bool = True,
-    flip_test: bool = False,
+    flip_test: bool | None = None,
     refine: bool = True,
     proportions: ProportionOptions | None = ProportionOptions(),
 ) -> Pipeline:
@@ -169,7 +170,8 @@ def load_pipeline(
         weights: Stage I weights; None takes the bundled ones.
         height_m: Stature assumed for everybody; distances are proportional to it.
         live: False does without filters over time, for a take that `smooth_take` finishes.
-        flip_test: Look at the mirrored picture as well: surer joints, twice the network's time.
+        flip_test: Look at the mirrored picture as well: surer joints, twice the networks' time.
+            None does so for single pictures, and not for streams.
         refine: Look at each person again with the refiner: far better joints, some milliseconds
             more for each person.
         proportions: What is learned of each identity's bones and stature; None learns nothing.

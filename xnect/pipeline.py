@@ -28,15 +28,17 @@ from torch import nn
 
 from xnect.associate import AssociateOptions, find_people
 from xnect.backbones.fold import folded
+from xnect.boxes import BoxOptions, find_boxes, without_copies
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.fit import FitOptions, fit, fit_single
-from xnect.follow import Follow
+from xnect.follow import Candidates, Follow, others
 from xnect.image import as_rgb8
 from xnect.lift import lift
 from xnect.mirror import flip_tested
 from xnect.network import Network, channels_last
 from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
+from xnect.presence import supported
 from xnect.proportions import Builds, ProportionOptions
 from xnect.refine import RefineOptions, refine, sure_joints
 from xnect.sides import Sides
@@ -97,9 +99,10 @@ class Pipeline:
         track: TrackOptions = TrackOptions(),
         fit: FitOptions = FitOptions(),
         proportions: ProportionOptions | None = ProportionOptions(),
-        flip_test: bool = False,
+        flip_test: bool | None = None,
         refiner: nn.Module | None = None,
         refine: RefineOptions = RefineOptions(),
+        boxes: BoxOptions = BoxOptions(),
         normalisation: Normalisation = Normalisation(),
     ) -> None:
         self.device = torch.device(device)
@@ -115,7 +118,8 @@ class Pipeline:
         self.refiner = None
         if refiner is not None:
             self.refiner = channels_last(folded(refiner).to(self.device, self.kind))
-        self.refine_options = replace(refine, flip_test=refine.flip_test or flip_test)
+        self.box_options = boxes
+        self.refine_options = refine
 
     def __call__(self, image: np.ndarray) -> Result:
         """One picture, (H, W, 3) uint8 RGB or any kind `as_rgb8` takes; identities are 0.
@@ -203,12 +207,13 @@ class Pipeline:
         follow: Follow | None = None,
         time_s: float = 0.0,
     ) -> list[PartialPose]:
+        flip = follow is None if self.flip_test is None else self.flip_test
         with watch("prepare"):
             hw = picture.shape[:2]
             size = network_hw(hw, self.input_hw)
             tensor = torch.from_numpy(normalise(resize(picture, size), self.normalisation))[None]
         with watch("network"):
-            heatmaps, affinities, codes, offsets = self._maps(tensor)
+            heatmaps, affinities, codes, offsets, boxes = self._maps(tensor, flip_test=flip)
         affine = image_from_cell(hw, size)
         with watch("associate"):
             people = find_people(
@@ -217,9 +222,40 @@ class Pipeline:
         if self.refiner is None:
             return people
         with watch("refine"):
-            where = people if follow is None else follow.candidates(people, time_s)
-            refined = refine(where, picture, self.refiner, camera, self.refine_options)
-            return refined if follow is None else follow.keep(refined, people, time_s)
+            found, sure = find_boxes(boxes, affine, self.box_options)
+            if follow is None or follow.search(time_s, self.box_options.wide_every_s):
+                found, sure = self._with_small(found, sure, picture)
+            if follow is not None:
+                where = follow.candidates(people, time_s, found)
+            else:
+                where = Candidates(people, people, len(people), others(found, people))
+            options = replace(self.refine_options, flip_test=flip or self.refine_options.flip_test)
+            refined = refine(where, picture, self.refiner, camera, options)
+            refined = supported(refined, people, found, sure)
+            return refined if follow is None else follow.keep(refined, people, time_s, found)
+
+    def _with_small(
+        self, boxes: np.ndarray, score: np.ndarray, picture: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(M, 4) boxes and (M,) scores, also of people who are too small at the nominal size."""
+        wide = self.box_options.wide
+        if not wide:
+            return boxes, score
+        hw = picture.shape[:2]
+        size = network_hw(hw, (round(wide * self.input_hw[0]), round(wide * self.input_hw[1])))
+        tensor = torch.from_numpy(normalise(resize(picture, size), self.normalisation))[None]
+        more, sure = find_boxes(self._box_maps(tensor), image_from_cell(hw, size), self.box_options)
+        both = np.concatenate([boxes, more]), np.concatenate([score, sure])
+        return without_copies(*both, self.box_options)
+
+    @torch.inference_mode()
+    def _box_maps(self, tensor: torch.Tensor) -> np.ndarray:
+        """(1, 3, h, w) -> (5, h, w) of the box branch alone."""
+        tensor = tensor.to(self.device, self.kind).contiguous(memory_format=torch.channels_last)
+        maps = self.network.box_maps(tensor)[0].float()
+        maps[0].sigmoid_()
+        planes: np.ndarray = maps.cpu().numpy()
+        return planes
 
     def _poses(
         self,
@@ -240,11 +276,14 @@ class Pipeline:
             return lift(partials, self.lifter, camera=camera)
 
     @torch.inference_mode()
-    def _maps(self, tensor: torch.Tensor) -> list[np.ndarray]:
-        """(1, 3, h, w) -> heatmap probabilities, affinities, codes and offsets on the host."""
+    def _maps(self, tensor: torch.Tensor, *, flip_test: bool) -> list[np.ndarray]:
+        """(1, 3, h, w) -> heatmap probabilities, affinities, codes, offsets, boxes on the host."""
         tensor = tensor.to(self.device, self.kind).contiguous(memory_format=torch.channels_last)
-        maps = flip_tested(self.network, tensor) if self.flip_test else self.network(tensor)
-        seen = (torch.sigmoid(maps.heatmaps.float()), maps.affinities, maps.codes, maps.offsets)
+        maps = flip_tested(self.network, tensor) if flip_test else self.network(tensor)
+        boxes = torch.cat([torch.sigmoid(maps.boxes[:, :1].float()), maps.boxes[:, 1:]], 1)
+        seen = (
+            torch.sigmoid(maps.heatmaps.float()), maps.affinities, maps.codes, maps.offsets, boxes
+        )  # fmt: skip
         planes = [m[0].float().flatten(0, -3) for m in seen]  # each (channels, h, w)
         joined = torch.cat(planes).cpu().numpy()  # one copy
         parts = np.split(joined, np.cumsum([len(p) for p in planes])[:-1])

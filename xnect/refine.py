@@ -2,8 +2,8 @@
 
 | step | what |
 |---|---|
-| 1 | the box of the joints that Stage I found, not smaller than a body of that scale allows |
-| 2 | a square round it, resized to 128 x 128 without aliasing |
+| 1 | the box of Stage I's joints, not smaller than a body of that scale allows, or its bare box |
+| 2 | a square round it, resized to 160 x 160 without aliasing |
 | 3 | the refiner, all people in one batch |
 | 4 | the best cell of each joint, moved by its offset, and the 3D codes that are there |
 | 5 | people who turn out to be the same one, or none, are dropped |
@@ -58,7 +58,7 @@ class Square:
     """Where the refiner's input lies in the picture."""
 
     centre_px: np.ndarray  # (P, 2)
-    side_px: np.ndarray  # (P,) of the square that becomes 128 x 128
+    side_px: np.ndarray  # (P,) of the square that becomes 160 x 160
 
     def of(self, which: np.ndarray) -> Square:
         """Some of them."""
@@ -67,6 +67,14 @@ class Square:
     def put(self, which: np.ndarray, other: Square) -> None:
         """Replace some of them."""
         self.centre_px[which], self.side_px[which] = other.centre_px, other.side_px
+
+
+def joined(one: Square, other: Square) -> Square:
+    """All of both."""
+    return Square(
+        np.concatenate([one.centre_px, other.centre_px]),
+        np.concatenate([one.side_px, other.side_px]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +101,13 @@ def squares(joints_px: np.ndarray, score: np.ndarray, options: RefineOptions) ->
     return Square((low + high) / 2, np.maximum(size, 8.0) * SIDE_PX / PERSON_PX)
 
 
+def box_squares(boxes_xyxy: np.ndarray) -> Square:
+    """(M, 4) boxes of joints, px -> their squares."""
+    low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+    size = np.maximum((high - low).max(1), 8.0)
+    return Square((low + high) / 2, size * SIDE_PX / PERSON_PX)
+
+
 def px_per_m(joints_px: np.ndarray, score: np.ndarray) -> np.ndarray:
     """(P, 18, 2), (P, 18) -> (P,) scale of the body, the median over its limbs; 0 without any."""
     a, b = LONG_LIMBS.T
@@ -106,7 +121,7 @@ def px_per_m(joints_px: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def cut(picture: np.ndarray, centre_px: np.ndarray, side_px: float) -> np.ndarray:
-    """(H, W, 3) uint8 -> (128, 128, 3): a square of the picture, grey outside, not aliased."""
+    """(H, W, 3) uint8 -> (160, 160, 3): a square of the picture, grey outside, not aliased."""
     low = centre_px - (side_px - 1) / 2
     first = np.maximum(np.floor(low).astype(int) - 2, 0)
     last = np.minimum(np.ceil(low + side_px).astype(int) + 2, picture.shape[1::-1])
@@ -131,7 +146,7 @@ def cut(picture: np.ndarray, centre_px: np.ndarray, side_px: float) -> np.ndarra
 def look(
     refiner: nn.Module, inputs: np.ndarray, *, flip_test: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(P, 3, 128, 128) normalised -> probabilities, offsets and codes, shaped as `PersonMaps`."""
+    """(P, 3, 160, 160) normalised -> probabilities, offsets and codes, shaped as `PersonMaps`."""
     weight = next(refiner.parameters(), torch.zeros(()))
     images = torch.from_numpy(inputs).to(weight.device, weight.dtype)
     if flip_test:
@@ -229,11 +244,13 @@ def refine(
     """
     if not isinstance(people, Candidates):
         people = Candidates(list(people), list(people), len(people))
-    if not people.people:
+    where = box_squares(people.more_xyxy)
+    if people.boxes:
+        joints = np.stack([p.joints_px for p in people.boxes]).astype(np.float64)
+        score = np.stack([p.score for p in people.boxes]).astype(np.float64)
+        where = joined(squares(joints, score, options), where)
+    if not len(where.side_px):
         return []
-    joints = np.stack([p.joints_px for p in people.boxes]).astype(np.float64)
-    score = np.stack([p.score for p in people.boxes]).astype(np.float64)
-    where = squares(joints, score, options)
     seen = _look_at(picture, where, refiner, options)
     for _ in range(options.rounds - 1):
         alive = np.flatnonzero(seen.score.any(1))

@@ -24,10 +24,10 @@ from xnect.skeleton import JOINTS2D, JOINTS3D
 REFINER_NAME = "xnect refiner"
 """Architecture in the metadata of its weights."""
 
-SIDE_PX = 128
+SIDE_PX = 160
 """Side of the refiner's square input."""
 
-PERSON_PX = 92
+PERSON_PX = 115
 """Longer side of the person's box in the input."""
 
 
@@ -57,7 +57,7 @@ REFINER = RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context)
 
 
 class Refiner(nn.Module):
-    """Normalised pictures (B, 3, 128, 128) of one person each -> `PersonMaps`."""
+    """Normalised pictures (B, 3, 160, 160) of one person each -> `PersonMaps`."""
 
     def __init__(self, preset: RefinerPreset = REFINER) -> None:
         super().__init__()

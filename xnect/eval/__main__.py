@@ -194,7 +194,10 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--preset", help="s or m; default: that of the weights")
             sub.add_argument("--weights", type=Path, help="safetensors; default: the bundled ones")
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-            sub.add_argument("--flip-test", action="store_true", help="the mirrored picture too")
+            sub.add_argument(
+                "--flip-test", action=argparse.BooleanOptionalAction, default=None,
+                help="the mirrored picture too (default: for single pictures only)",
+            )  # fmt: skip
             sub.add_argument(
                 "--no-refine", action="store_true", help="Stage I's joints as they are"
             )

@@ -152,20 +152,23 @@ def stage1_step(
     normalisation: Normalisation = Normalisation(), *, hard_joints: int = 0
 ) -> Callable[[nn.Module, Batch], dict[str, Tensor]]:
     """What `train` needs of Stage I: network and batch -> losses."""
-    mean = torch.tensor(normalisation.mean).view(-1, 1, 1)
-    std = torch.tensor(normalisation.std).view(-1, 1, 1)
 
     def losses_of(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        images, device = batch.images, batch.images.device
-        images = images.float().div_(255).sub_(mean.to(device)).div_(std.to(device))
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = stage1_input(batch.images, normalisation)
         with torch.no_grad():
             targets = make_targets(batch)
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16):
             maps = network(images)
         return stage1_losses(maps, targets, hard_joints=hard_joints)
 
     return losses_of
+
+
+def stage1_input(images: Tensor, normalisation: Normalisation) -> Tensor:
+    """(B, 3, H, W) uint8 -> what Stage I takes."""
+    mean, std = (torch.tensor(row, device=images.device).view(-1, 1, 1) for row in normalisation)
+    made = images.float().div_(255).sub_(mean).div_(std)
+    return made.contiguous(memory_format=torch.channels_last)
 
 
 @runtime_checkable

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from xnect.network import Maps
-from xnect.train.targets import Targets
+from xnect.train.targets import BoxTargets, Targets
 
 PEAK = 0.6
 """Cells whose Gaussian is above this must be 1 in the heatmap."""
@@ -58,8 +59,36 @@ def offset_loss(predicted: Tensor, targets: Targets) -> Tensor:
     return (error * targets.offset_weight).sum() / targets.offset_weight.sum().clamp_min(1.0)
 
 
+def side_loss(predicted: Tensor, sides: Tensor, weight: Tensor) -> Tensor:
+    """1 - generalized IoU of the boxes that cells near the centres say (Rezatofighi et al. 2019).
+
+    (B, 4, h, w) log distances, (B, 4, h, w) distances in cells, (B, h, w).
+    """
+    said = predicted.exp()
+    both, hull = torch.minimum(said, sides), torch.maximum(said, sides)
+
+    def area(reach: Tensor) -> Tensor:
+        left, top, right, bottom = reach.unbind(1)
+        return (left + right) * (top + bottom)
+
+    shared = area(both)
+    union = (area(said) + area(sides) - shared).clamp_min(1e-6)
+    whole = area(hull).clamp_min(1e-6)
+    error = 1 - shared / union + (whole - union) / whole
+    return (error * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def box_losses(boxes: Tensor, targets: BoxTargets) -> dict[str, Tensor]:
+    """Of the (B, 5, h, w) maps of the box branch: centres and sides."""
+    maps = boxes.float()
+    return {
+        "centres": 0.5 * heatmap_loss(maps[:, :1], targets.centres, targets.centre_weight),
+        "sides": 0.5 * side_loss(maps[:, 1:], targets.sides, targets.side_weight),
+    }
+
+
 def stage1_losses(maps: Maps, targets: Targets, *, hard_joints: int = 0) -> dict[str, Tensor]:
-    """The four terms, in the weights in which they are added."""
+    """All terms, in the weights in which they are added."""
     return {
         "heatmaps": heatmap_loss(
             maps.heatmaps.float(), targets.heatmaps, targets.heatmap_weight, hard_joints=hard_joints
@@ -67,4 +96,5 @@ def stage1_losses(maps: Maps, targets: Targets, *, hard_joints: int = 0) -> dict
         "affinities": 0.7 * affinity_loss(maps.affinities.float(), targets),
         "codes": 0.25 * code_loss(maps.codes.float(), targets.codes, targets.code_weight),
         "offsets": 0.3 * offset_loss(maps.offsets.float(), targets),
+        **box_losses(maps.boxes, targets.boxes),
     }

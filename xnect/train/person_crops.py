@@ -15,21 +15,25 @@ import cv2
 import numpy as np
 import torch
 
+from xnect.boxes import BoxOptions, find_boxes
 from xnect.errors import BadInput
 from xnect.lift import look_at
+from xnect.network import Network, build_network, channels_last
+from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
 from xnect.skeleton import J3D
 from xnect.train.datasets.lspet import lspet
+from xnect.train.loop import start_from
 from xnect.train.samples import ABSENT, Sample, Shards, read_arrays, write_shard
 
-CUT_PX = 192
+CUT_PX = 240
 """Side of a cut-out."""
 
-BOX_PX = 104
+BOX_PX = 130
 """Longer side of the box of a person's labelled joints in it."""
 
 _LABELS = ("joints_px", "state", "joints3d_m", "joints3d_weight")
 
-JOINTS_AT_LEAST = 6
+JOINTS_AT_LEAST = 5
 SMALLEST_PX = 20.0
 """Longer side of a box in the source below which a person shows too little."""
 
@@ -38,7 +42,7 @@ SMALLEST_PX = 20.0
 class PersonCrops:
     """N people, each in the middle of a picture of its own; the pictures stay on the disk."""
 
-    images: np.ndarray  # (N, 192, 192, 3) uint8 RGB, memory-mapped
+    images: np.ndarray  # (N, 240, 240, 3) uint8 RGB, memory-mapped
     joints_px: np.ndarray  # (N, 18, 2) pixels of the cut-out
     state: np.ndarray  # (N, 18) int8, as in `samples`
     joints3d_m: np.ndarray  # (N, 21, 3) in the axes of a camera that faces the person, see `facing`
@@ -52,7 +56,7 @@ def joints_box(joints_px: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def cut_out(sample: Sample, person: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Picture (192, 192, 3) of one person and (18, 2) joints in it; None if too little shows."""
+    """Picture (240, 240, 3) of one person and (18, 2) joints in it; None if too little shows."""
     there = sample.state[person] > 0
     if there.sum() < JOINTS_AT_LEAST:
         return None
@@ -135,6 +139,13 @@ def write_backgrounds(shards: list[Path], out: Path, *, count: int, seed: int = 
         square = sample.image[int(y) : int(y + side), int(x) : int(x + side)]
         kind = cv2.INTER_AREA if side > CUT_PX else cv2.INTER_LINEAR
         cuts.append(cv2.resize(square, (CUT_PX, CUT_PX), interpolation=kind))
+    _write_empty(out, cuts)
+    return count
+
+
+def _write_empty(out: Path, cuts: list[np.ndarray]) -> None:
+    """Cut-outs without anybody."""
+    count = len(cuts)
     np.save(out.with_suffix(".npy"), np.stack(cuts), allow_pickle=False)
     np.savez(
         out.with_suffix(".npz"),
@@ -144,7 +155,61 @@ def write_backgrounds(shards: list[Path], out: Path, *, count: int, seed: int = 
         joints3d_weight=np.zeros((count, 21), np.float32),
         allow_pickle=False,
     )
-    return count
+
+
+def write_false_alarms(
+    shards: list[Path], network: Network, out: Path, *, normalisation: Normalisation
+) -> int:
+    """Squares of pictures without people in which Stage I's box branch sees somebody; as above.
+
+    What looks like people to it is what the refiner must tell apart (hard negatives, Felzenszwalb
+    et al. 2010).
+    """
+    data = Shards(shards)
+    network = channels_last(network).eval()
+    cuts: list[np.ndarray] = []
+    for number in range(len(data)):
+        sample = data[number]
+        if sample.outside_weight < 1 or len(sample.joints_px):
+            continue
+        for size in ALARM_SIDES:
+            for middle, side in _alarms(sample.image, network, size, normalisation):
+                linear = CUT_PX / side
+                shift = (CUT_PX - 1) / 2 - linear * middle
+                matrix = np.array([[linear, 0, shift[0]], [0, linear, shift[1]]])
+                image = sample.image
+                if linear < 0.6:
+                    image = cv2.GaussianBlur(image, (0, 0), 0.35 / linear)
+                grey = (114, 114, 114)
+                cuts.append(cv2.warpAffine(image, matrix, (CUT_PX, CUT_PX), borderValue=grey))
+    if cuts:
+        _write_empty(out, cuts)
+    return len(cuts)
+
+
+ALARM_SIDES = (240, 400)
+"""Sides of the squares whose area Stage I's input has when false alarms are looked for."""
+
+ALARM_AT_LEAST = 0.12
+"""Of a box in a picture without people."""
+
+
+def _alarms(
+    image: np.ndarray, network: Network, side_px: int, normalisation: Normalisation
+) -> list[tuple[np.ndarray, float]]:
+    """Centre (2,) px and side of the cut-out of each box that Stage I sees."""
+    hw = image.shape[:2]
+    size = network_hw(hw, (side_px, side_px))
+    tensor = torch.from_numpy(normalise(resize(image, size), normalisation))[None]
+    tensor = tensor.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        maps = network.box_maps(tensor)[0].float()
+    maps[0].sigmoid_()
+    affine = image_from_cell(hw, size)
+    boxes, _ = find_boxes(maps.numpy(), affine, BoxOptions(score_at_least=ALARM_AT_LEAST))
+    sizes = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=SMALLEST_PX)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return [(m, s * CUT_PX / BOX_PX) for m, s in zip(middles, sizes, strict=True)]
 
 
 def read_person_crops(path: Path) -> PersonCrops:
@@ -168,6 +233,9 @@ def main() -> None:
     parser.add_argument(
         "--shared", type=Path, default=Path("../shared/data"), help="LSPET dev, to validate with"
     )
+    parser.add_argument(
+        "--stage1", type=Path, help="weights of preset s with boxes, to look for false alarms with"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     held = options.shared / "lspet"
@@ -185,6 +253,16 @@ def main() -> None:
     empty = options.data / "negatives.npz"
     if empty.exists():
         print(f"negatives: {write_backgrounds([empty], options.out / 'negatives', count=3000)}")
+    if options.stage1 is not None:
+        network = build_network("s")
+        normalisation = start_from(network, str(options.stage1))
+        pictures = [
+            path for path in (empty, *sorted(options.data.glob("empty-*.npz"))) if path.exists()
+        ]
+        count = write_false_alarms(
+            pictures, network, options.out / "alarms", normalisation=normalisation
+        )
+        print(f"alarms: {count}")
     for name, pattern in groups.items():
         shards = sorted(options.data.glob(pattern))
         if shards:

@@ -45,13 +45,18 @@ class RefinerAugment:
     any_rotation_share: float = 0.08
     part_share: float = 0.25  # boxes of only some of the joints
     cover_share: float = 0.25  # a rectangle hides part of the person
-    edge_share: float = 0.12  # the picture ends across the person
+    edge_share: float = 0.06  # the picture ends across the person, who is still in the middle
+    cut_share: float = 0.3  # only part of the person shows, and the box is that part's
+
+
+SHOWN_PX = 0.3 * BOX_PX
+"""Size of the box of a part of somebody at least, in the cut-out."""
 
 
 class Seen(NamedTuple):
     """One person as the network is to see it."""
 
-    image: np.ndarray  # (128, 128, 3)
+    image: np.ndarray  # (160, 160, 3)
     joints_px: np.ndarray  # (18, 2)
     state: np.ndarray  # (18,) int8
     joints3d_m: np.ndarray  # (21, 3)
@@ -61,7 +66,7 @@ class Seen(NamedTuple):
 class PersonBatch(NamedTuple):
     """B people."""
 
-    images: Tensor  # (B, 3, 128, 128) uint8
+    images: Tensor  # (B, 3, 160, 160) uint8
     joints_px: Tensor  # (B, 18, 2)
     state: Tensor  # (B, 18) int8
     joints3d_m: Tensor  # (B, 21, 3)
@@ -74,6 +79,10 @@ def warp_of(
     """A random similarity (2, 3) from the cut-out to the input, and whether it mirrors."""
     there = state > 0
     box = np.array([-0.5, -0.5, 0.5, 0.5]) * BOX_PX + (CUT_PX - 1) / 2
+    if there.any():
+        shown = joints_box(joints, there)
+        middle, size = (shown[:2] + shown[2:]) / 2, max((shown[2:] - shown[:2]).max(), SHOWN_PX)
+        box = np.concatenate([middle - size / 2, middle + size / 2])
     if there.sum() >= 6 and rng.random() < o.part_share:
         some = there & (rng.random(len(there)) < rng.uniform(0.4, 0.9))
         if some.sum() >= 4:
@@ -91,6 +100,37 @@ def warp_of(
     linear = scale * np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if flip else 1.0, 1.0])
     shift = (SIDE_PX - 1) / 2 - linear @ centre
     return np.concatenate([linear, shift[:, None]], 1), flip
+
+
+def cut_off(
+    rng: np.random.Generator, image: np.ndarray, joints: np.ndarray, state: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The picture ends across the person, or something stands before a whole part of them.
+
+    Mostly legs are lost, as below tables and picture borders.  Joints beyond a border are absent,
+    those behind a thing unknown.  Four known joints stay, or nothing changes.
+    """
+    there = state > 0
+    side = int(rng.choice(4, p=[0.12, 0.14, 0.6, 0.14]))  # beyond: above, right, below, left
+    place = [-joints[:, 1], joints[:, 0], joints[:, 1], -joints[:, 0]][side]
+    known = np.sort(place[there])
+    if len(known) < 5:
+        return image, state
+    line = known[0] + rng.uniform(0.2, 0.9) * (known[-1] - known[0])
+    beyond = place > line
+    if (there & ~beyond).sum() < 4:
+        return image, state
+    image = np.array(image)
+    y, x = np.indices(image.shape[:2])
+    where = [-y, x, y, -x][side] > line
+    if rng.random() < 0.5:
+        image[where] = 114
+        return image, np.where(beyond & (state != UNKNOWN), ABSENT, state).astype(np.int8)
+    low, high = np.sort(rng.integers(0, 256, (2, 3)), 0)
+    size = int(rng.integers(2, 24))  # of the blotches on the thing
+    noise = rng.integers(low, high + 1, (size, size, 3)).astype(np.uint8)
+    image[where] = cv2.resize(noise, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)[where]
+    return image, np.where(beyond & there, UNKNOWN, state).astype(np.int8)
 
 
 def _covered(
@@ -111,6 +151,8 @@ def augment_person(
 ) -> Seen:
     """One of the cut-outs, changed."""
     image, joints, state = crops.images[number], crops.joints_px[number], crops.state[number]
+    if rng.random() < o.cut_share:
+        image, state = cut_off(rng, image, joints, state)
     matrix, flip = warp_of(rng, joints, state, o)
     edge = rng.random() < o.edge_share
     out = cv2.warpAffine(

@@ -8,14 +8,24 @@ import torch
 from torch import Tensor
 
 from xnect.network import STRIDE
-from xnect.skeleton import BONE_PARENTS, CODE_BONES, CODE_UNIT_M, LIMBS, ROOT
+from xnect.skeleton import BONE_PARENTS, CODE_BONES, CODE_UNIT_M, J2D, LIMBS, ROOT
 from xnect.train.batches import Batch
+from xnect.train.samples import UNKNOWN
 
 LIMB_HALF_WIDTH = 1.0
 """Cells on each side of a limb that carry its direction (spec 2.5)."""
 
 CODE_RADIUS = 1.6
 """Cells round a joint at which its code is supervised; Gaussian weight of sigma 1 (spec 2.4)."""
+
+
+class BoxTargets(NamedTuple):
+    """What the box branch should say, and how much each cell counts."""
+
+    centres: Tensor  # (B, 1, h, w) 0..1
+    centre_weight: Tensor  # (B, 1, h, w)
+    sides: Tensor  # (B, 4, h, w) cells from each cell to left, top, right, bottom of the box
+    side_weight: Tensor  # (B, h, w)
 
 
 class Targets(NamedTuple):
@@ -30,6 +40,7 @@ class Targets(NamedTuple):
     code_weight: Tensor  # (B, 21, h, w)
     offsets: Tensor  # (B, J, 2, h, w) cells
     offset_weight: Tensor  # (B, J, h, w)
+    boxes: BoxTargets
 
 
 def _cells(pixels: Tensor) -> Tensor:
@@ -163,12 +174,87 @@ def bone_codes(
     return codes[..., :-1].reshape(count, 63, h, w), weight[:, :-1].unflatten(1, shape)
 
 
+FACE = [J2D[n] for n in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
+
+BOX_JOINTS = 3
+"""Joints that are seen or located of somebody who has a box; of others nothing is learnt."""
+
+
+def joint_boxes(joints_px: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, P, 18, 2), (B, P, 18) -> (B, P, 4) xyxy box of the joints there, (B, P) bool: enough."""
+    there = (state > 0)[..., None]
+    low = torch.where(there, joints_px, torch.inf).amin(2)
+    high = torch.where(there, joints_px, -torch.inf).amax(2)
+    enough = (state > 0).sum(-1) >= BOX_JOINTS
+    boxes = torch.cat([low, high], -1)
+    return torch.where(enough[..., None], boxes, torch.full_like(boxes, -1e4)), enough
+
+
+def person_boxes(batch: Batch, h: int, w: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 1, h, w) peaks at the centres, (B, 4, h, w) cells to the sides, (B, h, w) their weight.
+
+    Peaks are Gaussians as wide as a tenth of the box; sides are supervised where the peak is above
+    0.5; near people win.  Of somebody whose whole face is unlabelled no sides are learnt.
+    """
+    x, y = _grid(h, w, batch.joints_px.device)
+    boxes, there = joint_boxes(batch.joints_px, batch.state)
+    cells = _cells(boxes)
+    centre, size = (cells[..., :2] + cells[..., 2:]) / 2, cells[..., 2:] - cells[..., :2]
+    sigma = (0.1 * size).clamp(0.8, 2.5)
+    gx = torch.exp(-0.5 * ((x - centre[..., :1]) / sigma[..., :1]) ** 2)  # (B, P, w)
+    gy = torch.exp(-0.5 * ((y - centre[..., 1:]) / sigma[..., 1:]) ** 2)
+    peaks = gy[..., None] * gx[..., None, :] * there[..., None, None]  # (B, P, h, w)
+    whole = (batch.state[..., FACE] != UNKNOWN).any(-1)
+    sides = cells.new_ones(len(cells), 4, h, w)
+    weight = cells.new_zeros(len(cells), h, w)
+    for p in range(cells.shape[1]):
+        here = (peaks[:, p] > 0.5) & whole[:, p, None, None]
+        left, top, right, bottom = cells[:, p, :, None].unbind(1)
+        reach = torch.stack(
+            [
+                (x - left)[:, None].expand(-1, h, -1), (y - top)[..., None].expand(-1, -1, w),
+                (right - x)[:, None].expand(-1, h, -1), (bottom - y)[..., None].expand(-1, -1, w),
+            ], 1,
+        )  # fmt: skip
+        sides = torch.where(here[:, None], reach, sides)
+        weight = torch.where(here, peaks[:, p], weight)
+    inside = (sides > 0.05).all(1)  # flat boxes: a cell beside the centre lies outside
+    return peaks.amax(1, keepdim=True), sides.clamp_min(0.05), weight * inside
+
+
 def without_padding(batch: Batch) -> Batch:
     """The same batch with as few places for people as it needs (at least one)."""
     used = (batch.state != 0).any(-1).any(0)
     most = max(int(used.nonzero().max()) + 1 if used.any() else 1, 1)
     people = ("joints_px", "state", "boxes_xyxy", "joints3d_m", "joints3d_weight")
     return batch._replace(**{name: getattr(batch, name)[:, :most] for name in people})
+
+
+def _places(batch: Batch, h: int, w: int) -> tuple[Tensor, Tensor]:
+    """(B, P, h, w) 1 in each person's box, (B, h, w) how sure it is that nobody else is there."""
+    own = _inside(batch.boxes_xyxy, h, w)
+    anyone = own.amax(1)
+    ignored = _inside(batch.ignore_xyxy, h, w).amax(1) * (1 - anyone)
+    place = torch.where(anyone > 0, torch.ones(()), batch.outside_weight[:, None, None])
+    crowd = batch.ignore_mask.float() * (1 - anyone)
+    return own, place * (1 - ignored) * (1 - crowd)
+
+
+def _box_targets(batch: Batch, own: Tensor, place: Tensor) -> BoxTargets:
+    centres, sides, side_weight = person_boxes(batch, *place.shape[-2:])
+    some = (batch.state > 0).sum(-1)
+    doubtful = ((some < BOX_JOINTS) & (some > 0)).float()  # (B, P)
+    doubt = (doubtful[..., None, None] * own).amax(1)
+    weight = torch.maximum((place * (1 - doubt))[:, None], (centres > 0.3).float())
+    return BoxTargets(centres, weight, sides, side_weight)
+
+
+def make_box_targets(batch: Batch) -> BoxTargets:
+    """What `box_losses` needs, at stride 8."""
+    with batch.images.device:
+        part = without_padding(batch)
+        h, w = part.images.shape[-2] // STRIDE, part.images.shape[-1] // STRIDE
+        return _box_targets(part, *_places(part, h, w))
 
 
 def make_targets(batch: Batch) -> Targets:
@@ -184,12 +270,7 @@ def _targets(batch: Batch) -> Targets:
     people = (batch.joints_px, batch.state, batch.joints3d_m, batch.joints3d_weight)
     codes, code_weight = bone_codes(*people, h, w)
     offsets, offset_weight = joint_offsets(batch, h, w)
-    own = _inside(batch.boxes_xyxy, h, w)  # (B, P, h, w)
-    anyone = own.amax(1)
-    ignored = _inside(batch.ignore_xyxy, h, w).amax(1) * (1 - anyone)
-    place = torch.where(anyone > 0, torch.ones(()), batch.outside_weight[:, None, None])
-    crowd = batch.ignore_mask.float() * (1 - anyone)
-    place = place * (1 - ignored) * (1 - crowd)  # (B, h, w)
+    own, place = _places(batch, h, w)
     unknown = (batch.state < 0).float()  # (B, P, J)
     hidden = (unknown[..., None, None] * own[:, :, None]).amax(1)  # (B, J, h, w)
     heatmap_weight = torch.maximum(place[:, None] * (1 - hidden), (heatmaps > 0.3).float())
@@ -206,4 +287,5 @@ def _targets(batch: Batch) -> Targets:
         code_weight,
         offsets,
         offset_weight,
+        _box_targets(batch, own, place),
     )

@@ -37,11 +37,23 @@ def _joints(keypoints: np.ndarray, teacher: Teacher | None) -> tuple[np.ndarray,
     left, right = J2D["left_shoulder"], J2D["right_shoulder"]
     if state[left] == SEEN and state[right] == SEEN:
         joints[J2D["neck"]], state[J2D["neck"]] = joints[[left, right]].mean(0), SEEN
-    if teacher is not None:
+    if teacher is not None and _at_head(keypoints, teacher):
         for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear"):
             if teacher.face_seen[J2D[name]]:
                 joints[J2D[name]], state[J2D[name]] = teacher.face_px[J2D[name]], SEEN
     return joints, state
+
+
+def _at_head(keypoints: np.ndarray, teacher: Teacher) -> bool:
+    """Whether the teacher's face lies at the labelled head, between crown and neck."""
+    neck, crown = keypoints[LSP14.index("neck")], keypoints[LSP14.index("head_top")]
+    if teacher.joints3d_weight.any():
+        return True  # it agrees on the whole body
+    if min(neck[2], crown[2]) <= 0 or not teacher.face_seen.any():
+        return False
+    length = np.linalg.norm(neck[:2] - crown[:2])
+    away = teacher.face_px[teacher.face_seen] - (neck[:2] + crown[:2]) / 2
+    return bool((np.linalg.norm(away, axis=1) < 0.6 * length).all())
 
 
 def _bystanders(boxes: np.ndarray, own: np.ndarray) -> np.ndarray:

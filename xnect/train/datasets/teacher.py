@@ -12,6 +12,9 @@ from xnect.skeleton import J2D, J3D, REFERENCE_CHAIN_M, chain_m
 MIN_AGREEMENT = 0.8
 """Share of the human-labelled joints that the teacher must have within 0.2 torso sizes."""
 
+FACE_AGREEMENT = 0.5
+"""The same, for the face alone: its readers also compare it with the labelled head."""
+
 _FACE = {"nose": 0, "right_eye": 5, "left_eye": 2, "right_ear": 8, "left_ear": 7}
 _SAME = {
     "right_shoulder": 12, "right_elbow": 14, "right_wrist": 16, "left_shoulder": 11,
@@ -56,19 +59,22 @@ def joints21_from_blazepose(world_m: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def read_teacher(path: Path) -> dict[int, Teacher]:
-    """Annotation id -> `Teacher`, for the people on whom it agrees with the human labels."""
+    """Annotation id -> `Teacher`, for the people on whom it agrees with the human labels.
+
+    Where it agrees less, only the face is given: every 3D weight is 0.
+    """
     found: dict[int, Teacher] = {}
     with np.load(path, allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
-    for i in np.flatnonzero(data["agreement"] >= MIN_AGREEMENT):
+    for i in np.flatnonzero(data["agreement"] >= FACE_AGREEMENT):
         face, seen = np.zeros((18, 2)), np.zeros(18, bool)
         for name, source in _FACE.items():
             face[J2D[name]] = data["landmarks_px"][i, source]
             seen[J2D[name]] = data["visibility"][i, source] > 0.6
         joints, weight = joints21_from_blazepose(data["world_m"][i].astype(np.float64))
-        visible = np.ones(21)
+        visible = np.full(21, float(data["agreement"][i] >= MIN_AGREEMENT))
         for name, source in _SAME.items():
-            visible[J3D[name]] = data["visibility"][i, source] > 0.5
+            visible[J3D[name]] *= data["visibility"][i, source] > 0.5
         found[int(data["annotation_id"][i])] = Teacher(face, seen, joints, weight * visible)
     return found
 
