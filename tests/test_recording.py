@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tests.takes import CAMERA, forward_kinematics, person, take
 from xnect.angles import joint_angles_deg
@@ -337,6 +338,17 @@ def test_joint_angles_lie_in_the_file_under_their_names(tmp_path):
     knee = angles[:, names.index("left_knee_flexion")]
     wanted = joint_angles_deg(results[0].people[0].rotations_quat_wxyz)
     assert knee[0] == pytest.approx(wanted[names.index("left_knee_flexion")], abs=1e-3)
+
+
+def test_euler_angles_in_the_stated_order_build_the_rotations_of_the_file(tmp_path):
+    path = save_recording(tmp_path / "a.npz", take(np.arange(4) / 30, {1: range(4), 2: (1, 2)}))
+    said = json.loads(path.with_suffix(".json").read_text())["euler_angles"]
+    with np.load(path, allow_pickle=False) as arrays:
+        angles, quats = arrays[said["array"]], arrays["rotations_quat_wxyz"]
+    assert angles.shape == (6, 21, 3)
+    built = Rotation.from_euler(said["order"], angles.reshape(-1, 3), degrees=True)
+    wanted = Rotation.from_quat(quats.reshape(-1, 4)[:, [1, 2, 3, 0]])
+    assert (built * wanted.inv()).magnitude().max() < 1e-5
 
 
 def test_filled_rows_stay_filled_and_recordings_without_the_field_have_none(tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xnect.angles import ANGLES
+from xnect.angles import ANGLES, EULER_ORDER
 from xnect.evidence import body_size
 from xnect.skeleton import JOINTS2D, REFERENCE_STATURE_M
 
@@ -105,6 +105,15 @@ def describe(recording: Recording, data_name: str) -> dict[str, Any]:
             "definition": "International Society of Biomechanics, Wu et al. 2002 and 2005; zero is "
             "standing with hanging arms; columns in this order",
             "names": dict(ANGLES),
+        },
+        "euler_angles": {
+            "array": "euler_deg",
+            "sizes": "N 21 3",
+            "unit": "deg",
+            "order": EULER_ORDER,
+            "definition": "of each of joints3d_names against its parent, the root against the "
+            "camera, in the rest pose's axes: R = Rx(a) Rz(b) Ry(c), the array holds a, b, c; b is "
+            "-90..90, and c is 0 where b is +-90",
         },
         "camera": cameras[0] if cameras else None,
         "cameras": cameras,

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xnect import __version__
-from xnect.angles import ANGLES, joint_angles_deg
+from xnect.angles import ANGLES, euler_deg, joint_angles_deg
 from xnect.atomic import replacing
 from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor
@@ -98,6 +98,11 @@ class Recording:
     def joint_angles_deg(self) -> np.ndarray:
         """(N, 24) degrees of flexion, abduction and so on, columns as in `xnect.angles.ANGLES`."""
         return joint_angles_deg(self.rotations_quat_wxyz)
+
+    @property
+    def euler_deg(self) -> np.ndarray:
+        """(N, 21, 3) degrees of each joint in the order `xnect.angles.EULER_ORDER`."""
+        return euler_deg(self.rotations_quat_wxyz)
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -378,6 +383,7 @@ def _arrays(recording: Recording) -> dict[str, Any]:
     return {name: getattr(recording, name) for name in ARRAYS} | {
         "joint_angles_deg": recording.joint_angles_deg.astype(np.float32),
         "joint_angles_names": np.array(list(ANGLES)),
+        "euler_deg": recording.euler_deg.astype(np.float32),
         "joints2d_names": np.array(JOINTS2D),
         "joints3d_names": np.array(rig.names),
         "parents": np.array(rig.parents, np.int64),
