@@ -45,7 +45,7 @@ def draw_result(image: np.ndarray, result: Result) -> np.ndarray:
     """(H, W, 3) uint8 RGB copy of `image` with everybody's skeleton, identity and score.
 
     Limbs of the person's left are lighter than those of the right.  Where the camera was guessed,
-    distances are marked by ~ and a word in the corner.
+    distances have a question mark, which a word in the corner explains.
     """
     canvas = np.ascontiguousarray(image).copy()
     size = max(1, round(min(canvas.shape[:2]) / 240))
@@ -53,7 +53,7 @@ def draw_result(image: np.ndarray, result: Result) -> np.ndarray:
         _draw_limbs(canvas, person, size)
         _draw_label(canvas, person, size, guessed=not result.camera.calibrated)
     if not result.camera.calibrated and any(_is_drawn(person) for person in result.people):
-        _draw_mark(canvas, "~ uncalibrated", size)
+        _draw_mark(canvas, "? uncalibrated", size)
     return canvas
 
 
@@ -208,7 +208,7 @@ def _draw_label(canvas: np.ndarray, person: Person, size: int, *, guessed: bool)
         return
     seen = person.joints2d_px[person.joints2d_score > 0]
     name = f"{person.track_id}" if person.track_id > 0 else "?"
-    text = f"{name}  {person.score:.2f}  {'~' if guessed else ''}{person.root_m[2]:.1f} m"
+    text = f"{name}  {person.score:.2f}  {person.root_m[2]:.1f} m{'?' if guessed else ''}"
     scale = 0.42 * (1 + 0.35 * (size - 1))
     (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     x = int(np.clip(seen[:, 0].mean() - width / 2, 2, max(2, canvas.shape[1] - width - 2)))
