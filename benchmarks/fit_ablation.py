@@ -68,6 +68,10 @@ def variants(base: FitOptions) -> dict[str, tuple[FitOptions, bool]]:
         "not robust": without(soft_3d_m=100.0, soft_2d_m=100.0),
         "no further starts": (replace(base, starts=StartOptions(most=0)), False),
         "floor known": (base, True),
+        "floor known, no harder from below": (
+            replace(base, weights=replace(base.weights, sunk=1.0)),
+            True,
+        ),
         "floor known, no contact": (
             replace(base, past=replace(base.past, near_m=(-10.0, -9.0))),
             True,

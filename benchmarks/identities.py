@@ -38,6 +38,7 @@ from typing import Any
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from stages import machine
 
 from xnect.eval.identities import FrameDistances, identity_figures, image_distances, pair_frames
 from xnect.rig import RIG
@@ -487,7 +488,8 @@ def main() -> None:
         what = {"before": args.before, "fps": FPS, "frames_per_take": FRAMES,
                 "first_seed": args.first, "seeds_per_kind": args.seeds, "counted_joints": COUNTED,
                 "gate_heights": GATE}  # fmt: skip
-        args.output.write_text(json.dumps({**what, "rows": rows}, indent=1) + "\n")
+        found = {**what, "rows": rows, "machine": machine()}
+        args.output.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ What the figures mean, over people and frames, in metres unless they say otherwi
   that is guessed 40 % too long puts people 40 % too far;
 * `settled`: depth after the first two seconds, when a stature that is measured over the floor has
   been taken;
-* `stature_percent`: median error of the stature in use in the last frame.
+* `stature_percent`: median error of the stature in use in the last frame; `stature_sd_percent`:
+  median of what the person says of it (`Person.stature_sd_m`); `within_2_sd_percent`: share of the
+  people whose true stature is nearer than twice that.
 
 The result goes to `benchmarks/results/root_error.json`, a Markdown table to the screen.
 """
@@ -68,8 +70,8 @@ def camera_of(field_deg: float) -> Camera:
 
 def placed(
     poses: list[Pose3D], time_s: np.ndarray, camera: Camera, height_m: float | None
-) -> tuple[np.ndarray, float]:
-    """(F, 3) m pelvis of one person, nan where nobody is given out, and the stature at the end.
+) -> tuple[np.ndarray, float, float]:
+    """(F, 3) m pelvis of one person, nan where nobody is given out; stature and its sd at the end.
 
     As `Pipeline.stream` does it, from the poses of one person on.
     """
@@ -77,7 +79,7 @@ def placed(
     if height_m is not None:
         options, learn = replace(options, height_m=height_m), replace(learn, given=True)
     tracker, builds = Tracker(), Builds(learn, options.height_m)
-    root_m, last = np.full((len(time_s), 3), np.nan), 0
+    root_m, last, sd_m = np.full((len(time_s), 3), np.nan), 0, np.nan
     for f, now_s in enumerate(time_s):
         tracks = tracker.match([poses[f]], None, float(now_s))
         people = fit(tracks, camera, float(now_s), options, floor=camera.floor)
@@ -85,8 +87,8 @@ def placed(
         builds.update(tracker, tracks, people, camera, float(now_s))
         for track, person in zip(tracks, people, strict=True):
             if track.missed_s == 0:
-                root_m[f], last = person.root_m, track.track_id
-    return root_m, builds[last].stature_m
+                root_m[f], last, sd_m = person.root_m, track.track_id, person.stature_sd_m
+    return root_m, builds[last].stature_m, sd_m
 
 
 def errors(root_m: np.ndarray, true_m: np.ndarray) -> dict[str, np.ndarray]:
@@ -104,8 +106,10 @@ def errors(root_m: np.ndarray, true_m: np.ndarray) -> dict[str, np.ndarray]:
 Key = tuple[bool, bool, bool, str]  # true intrinsics, known floor, told stature, who
 
 
-def one_take(seed: int, data: Path, frames: int) -> dict[Key, tuple[dict[str, np.ndarray], float]]:
-    """Errors of each frame, and share by which the stature is wrong at the end."""
+def one_take(
+    seed: int, data: Path, frames: int
+) -> dict[Key, tuple[dict[str, np.ndarray], float, float]]:
+    """Errors of each frame, and shares by which the stature is wrong and unsure at the end."""
     bodies, lifter, rng = load_bodies(data), load_lifter(WEIGHTS), np.random.default_rng(seed)
     tall = (rng.uniform(*ADULT_M), rng.uniform(*CHILD_M))
     camera = camera_of(rng.uniform(*FIELD_DEG))
@@ -115,12 +119,13 @@ def one_take(seed: int, data: Path, frames: int) -> dict[Key, tuple[dict[str, np
         used = camera if known else Camera.guess(HEIGHT_PX, WIDTH_PX)
         lifted = [lift(p, lifter, camera=used) for p in take.partials]
         for floor, told, p in itertools.product((False, True), (False, True), range(2)):
-            root_m, stature_m = placed(
+            root_m, stature_m, sd_m = placed(
                 [frame[p] for frame in lifted], take.time_s,
                 replace(used, floor=take.floor if floor else None), tall[p] if told else None,
             )  # fmt: skip
             found = errors(root_m, take.joints_m[:, p, ROOT])
-            out[known, floor, told, WHO[p]] = found, stature_m / tall[p] - 1
+            wrong, unsure = stature_m / tall[p] - 1, sd_m / tall[p]
+            out[known, floor, told, WHO[p]] = found, wrong, unsure
     return out
 
 
@@ -134,11 +139,14 @@ def measure(data: Path, seeds: range, frames: int, jobs: int) -> list[dict[str, 
     settled = int(SETTLED_S / FRAME_S)
     rows = []
     for key in takes[0]:
-        wrong = [abs(take[key][1]) for take in takes]
+        wrong = np.array([abs(take[key][1]) for take in takes])
+        unsure = np.array([take[key][2] for take in takes])
         rows.append({
             "intrinsics": "true" if key[0] else "guessed", "floor": key[1], "height": key[2],
             "who": key[3], **figures([take[key][0] for take in takes], settled),
             "stature_percent": round(100 * float(np.median(wrong)), 1),
+            "stature_sd_percent": round(100 * float(np.median(unsure)), 1),
+            "within_2_sd_percent": round(100 * float((wrong < 2 * unsure).mean()), 1),
         })  # fmt: skip
     return rows
 
@@ -164,7 +172,8 @@ def figures(some: list[dict[str, np.ndarray]], settled: int) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a row for each condition."""
     head = ["intrinsics", "floor", "height", "who", "root median", "mean", "p95", "depth median",
-            "p95", "settled", "lateral median", "p95", "depth bias", "stature"]  # fmt: skip
+            "p95", "settled", "lateral median", "p95", "depth bias", "stature", "its sd",
+            "within 2 sd"]  # fmt: skip
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         cells = [
@@ -174,6 +183,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             "-" if row["settled"] is None else f"{row['settled']:.2f}",
             *(f"{row['lateral'][k]:.2f}" for k in ("median", "p95")),
             f"{row['depth_bias_percent']:+.0f} %", f"{row['stature_percent']:.0f} %",
+            f"{row['stature_sd_percent']:.0f} %", f"{row['within_2_sd_percent']:.0f} %",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

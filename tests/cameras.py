@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import cv2
+import numpy as np
 from movies import picture
 
 
 class Camera:
-    """Sends `picture(number)`, number counting up over connections; hangs up after `per_call`."""
+    """Sends `show(number)`, number counting up over connections; hangs up after `per_call`."""
 
     def __init__(self, fps: float, per_call: int | None, calls: int | None) -> None:
         self.fps, self.per_call, self.calls = fps, per_call, calls
@@ -23,7 +24,11 @@ class Camera:
 
 @contextmanager
 def mjpeg_camera(
-    *, fps: float = 60.0, per_call: int | None = None, calls: int | None = None
+    *,
+    fps: float = 60.0,
+    per_call: int | None = None,
+    calls: int | None = None,
+    show: Callable[[int], np.ndarray] = lambda number: picture(number % 50),
 ) -> Iterator[tuple[str, Camera]]:
     """The address of a camera, and what it did.  After `calls` connections it refuses."""
     camera = Camera(fps, per_call, calls)
@@ -39,7 +44,7 @@ def mjpeg_camera(
             self.end_headers()
             sent = 0
             while camera.per_call is None or sent < camera.per_call:
-                _, jpeg = cv2.imencode(".jpg", picture(camera.sent % 50)[..., ::-1])
+                _, jpeg = cv2.imencode(".jpg", show(camera.sent)[..., ::-1])
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                 try:
                     self.wfile.write(head.encode() + jpeg.tobytes() + b"\r\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,7 +33,9 @@ def write_movie(
     rotation_deg: int = 0,
     aspect: Fraction | None = None,
     codec: str = "libx264",
+    show: Callable[[int], np.ndarray] | None = None,
 ) -> Path:
+    """A video whose pictures are `show(number)`, without it `picture(number, hw)`."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = hw
@@ -46,7 +48,8 @@ def write_movie(
         if rotation_deg:
             stream.set_display_rotation(rotation_deg)
         for number, time_s in enumerate(times_s):
-            frame = av.VideoFrame.from_ndarray(picture(number, hw), format="rgb24")
+            image = picture(number, hw) if show is None else show(number)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame = frame.reformat(format=stream.pix_fmt)
             frame.pts, frame.time_base = round(time_s * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from boards import CAMERA, CHARUCO, CHESS, exact_view, poses, render
+from cameras import mjpeg_camera
 from gait import floor_camera, to_camera, walker
+from movies import write_movie
 
-from xnect.calib.board import View
+from xnect.calib.board import View, find_board
 from xnect.calib.camera import Camera
 from xnect.calib.errors import CannotCalibrate
 from xnect.calib.file import load_camera, load_origin, save_camera
@@ -173,6 +176,76 @@ def test_a_video_gives_views_that_differ(monkeypatch) -> None:
     told: list[str] = []
     views_of_frames(frames, CHESS, stop=lambda: len(told) > 2, progress=told.append)
     assert len(told) == 3 and "1 views" in told[-1] and "now the" in told[-1]
+
+
+def test_a_video_of_a_board_gives_the_camera(tmp_path: Path, capsys) -> None:
+    shown = [render(CHESS, pose, seed=i) for i, pose in enumerate(poses(CHESS, 7))]
+    video = write_movie(
+        tmp_path / "board.mp4", [0.25 * i for i in range(7)], hw=(480, 640), show=shown.__getitem__
+    )
+    out = tmp_path / "camera.json"
+    assert run(video, *BOARD, "-o", out) == 0
+    assert load_camera(out).fx_px == pytest.approx(CAMERA.fx_px, rel=0.02)
+    assert load_origin(out).source == "chessboard 9x6, 7 of 7 views"
+    assert "frame 0 (0.0 s): 0." in capsys.readouterr().out
+
+
+def test_a_live_camera_is_calibrated_while_the_board_is_held_before_it(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """A network camera; the board goes on to its next place when it was looked at four times."""
+    shown = [render(CHESS, pose, seed=i) for i, pose in enumerate(poses(CHESS, 6))]
+    looks: list[str] = []
+
+    def looked_at(image: np.ndarray, board, *, name="", thorough=True) -> View:
+        looks.append(name)
+        return find_board(image, board, name=name, thorough=thorough)
+
+    monkeypatch.setattr(calibrate_views, "find_board", looked_at)
+    monkeypatch.setattr(calibrate_views, "STEP_S", 0.02)
+    monkeypatch.setattr(Collected, "complete", property(lambda self: len(self.views) >= 6))
+    out = tmp_path / "camera.json"
+    with mjpeg_camera(fps=30, show=lambda _: shown[len(looks) // 4 % 6]) as (url, _):
+        assert run(url, *BOARD, "-o", out, "--headless", "--seconds", "120") == 0
+    assert len(looks) >= 12  # a view is taken of a board that was seen twice at one place
+    assert load_camera(out).fx_px == pytest.approx(CAMERA.fx_px, rel=0.02)
+    assert load_origin(out).source == "chessboard 9x6, 6 of 6 views"
+    assert "view 1: 0." in capsys.readouterr().out
+
+
+def test_a_live_camera_that_never_sees_the_board_says_so_and_writes_nothing(
+    tmp_path: Path, capsys
+) -> None:
+    grey = np.full((120, 160, 3), 99, np.uint8)
+    with mjpeg_camera(show=lambda _: grey) as (url, _):
+        words = ["--headless", "--seconds", "1", "--quiet"]
+        assert run(url, *BOARD, "-o", tmp_path / "camera.json", *words) == 2
+    assert "no view of the board" in capsys.readouterr().err
+    assert not (tmp_path / "camera.json").exists()
+
+
+def test_the_angle_of_view_is_that_of_the_picture_of_the_floor(tmp_path: Path) -> None:
+    turn = cv2.Rodrigues(np.array((-1.0, 0.0, 0.0)))[0]
+    shift = np.array((0.0, 0.03, 0.40)) - turn @ CHESS.corners_m.mean(0)
+    image = write(tmp_path / "floor.png", render(CHESS, np.column_stack([turn, shift])))
+    fov = math.degrees(2 * math.atan(320 / CAMERA.fx_px))
+    out = tmp_path / "camera.json"
+    assert run("--fov", f"{fov:.2f}", "--floor-board", image, *BOARD, "-o", out, "--quiet") == 0
+    assert load_camera(out).fx_px == pytest.approx(CAMERA.fx_px, rel=0.01)
+    assert load_camera(out).floor.tilt_rad == pytest.approx(math.pi / 2 - 1.0, abs=0.04)
+
+
+def test_taller_people_make_the_camera_higher(tmp_path: Path) -> None:
+    camera = floor_camera(tilt_deg=18, height_m=2.4)
+    take = recording_of_walkers(
+        tmp_path / "a.npz", camera, known=replace(camera, floor=None), seconds=5
+    )
+    high_m = []
+    for height in ("1.60", "1.76"):
+        out = tmp_path / f"{height}.json"
+        assert run("--from-recording", take, "--height", height, "-o", out, "--quiet") == 0
+        high_m.append(load_camera(out).floor.distance_m)
+    assert high_m[1] / high_m[0] == pytest.approx(1.1, abs=0.02)
 
 
 def test_the_guide_shows_what_is_covered() -> None:

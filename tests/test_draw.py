@@ -52,6 +52,19 @@ def test_every_joint_that_was_seen_is_marked_and_no_other() -> None:
     assert not changed(nobody, np.zeros((240, 320, 3), np.uint8)).size
 
 
+def test_distances_of_a_guessed_camera_are_marked_and_those_of_a_known_one_are_not() -> None:
+    guessed = result_of(1, (240, 320))
+    known = replace(guessed, camera=replace(guessed.camera, calibrated=True))
+    assert not guessed.camera.calibrated
+    black = np.zeros((240, 320, 3), np.uint8)
+    corner = (slice(225, None), slice(0, 100))
+    far = replace(guessed.people[0], joints2d_px=guessed.people[0].joints2d_px * 0 + (280, 60))
+    marked, plain = (
+        draw_result(black, replace(r, people=(far,)))[corner].any() for r in (guessed, known)
+    )
+    assert marked and not plain
+
+
 def test_neighbouring_identities_have_different_colours() -> None:
     assert len({colour_of(i) for i in range(1, len(COLOURS) + 1)}) == len(COLOURS)
     assert colour_of(0) in COLOURS

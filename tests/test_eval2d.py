@@ -221,6 +221,20 @@ def test_the_clip_command_prints_a_table_and_writes_json(tmp_path, capsys):
     assert main(["clip", str(recording), "--people", "0"]) == 1
 
 
+def test_several_clips_are_a_row_each_also_when_their_names_are_equal(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    steady = save_recording(tmp_path / "a" / "steady.npz", take(20))
+    exchanged = save_recording(tmp_path / "a" / "take.npz", take(exchange_at=12))
+    other = save_recording(tmp_path / "b" / "take.npz", take(4))
+    words = [str(path) for path in (steady, exchanged, other)]
+    assert main(["clip", *words, "--json", str(out)]) == 0
+    assert "| steady | 20 | 3.00 | 3 | 0 | 0 |" in capsys.readouterr().out
+    figures = json.loads(out.read_text())
+    assert figures["steady"]["exchanged_ids"] == 0
+    assert figures[str(exchanged)]["exchanged_ids"] == 2
+    assert figures[str(other)]["frames"] == 4
+
+
 def test_unreadable_labels_are_one_sentence():
     from xnect.eval.coco import evaluate_coco
     from xnect.eval.pck import evaluate_lspet

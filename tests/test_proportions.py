@@ -9,7 +9,7 @@ from rig_takes import UPRIGHT
 from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor, floor_of
 from xnect.evidence import body_size
-from xnect.fit import fit
+from xnect.fit import FitOptions, fit
 from xnect.kinematics import Pose, forward, offsets_m, with_hinges
 from xnect.proportions import (
     EXACT,
@@ -189,7 +189,8 @@ def test_feet_in_the_air_do_not_explode(up_m) -> None:
     poses, _ = standing(50, up_m=up_m, noise_m=0.01)
     build, _ = learned(poses, ProportionOptions(), floor=FLOOR)
     assert 1.5 < build.stature_m < 2.1
-    assert 0 < build.stature_sd_m < 0.2
+    nothing_known = Builds(ProportionOptions())[1].stature_sd_m
+    assert 0 < build.stature_sd_m <= nothing_known
 
 
 def test_feet_that_move_say_nothing() -> None:
@@ -241,6 +242,29 @@ def test_without_a_floor_and_bones_nothing_changes() -> None:
     build, given = learned(poses, ProportionOptions(bones=False))
     assert given == [] and build.stature_m == 1.70 and build.frozen
     np.testing.assert_array_equal(build.lengths_m, BODY.lengths_m)
+
+
+def test_a_stature_that_nothing_tells_is_as_unsure_as_the_population_is_wide() -> None:
+    options, rng = ProportionOptions(), np.random.default_rng(0)
+    child = rng.random(100_000) < options.children
+    people_m = np.where(
+        child, rng.normal(*options.children_m, len(child)),
+        rng.normal(1.70, options.adults_sd_m, len(child)),
+    )  # fmt: skip
+    sd_m = Builds(options)[1].stature_sd_m
+    assert sd_m == pytest.approx(np.sqrt(((people_m - 1.70) ** 2).mean()), rel=0.02)
+    assert FitOptions().stature_sd_m == pytest.approx(sd_m, abs=0.005)  # single pictures
+
+
+def test_people_carry_how_sure_their_stature_is() -> None:
+    poses, _ = standing(50, stature_m=1.15, noise_m=0.01)
+    _, unknown, build = followed(poses, ProportionOptions(), None)
+    assert unknown.stature_sd_m == build.stature_sd_m > 0.15
+    _, measured, build = followed(poses, ProportionOptions(), FLOOR)
+    assert measured.stature_sd_m == build.stature_sd_m < 0.06
+    assert abs(1.70 * body_size(measured.bone_lengths_m) - 1.15) < 3 * measured.stature_sd_m
+    _, told, _ = followed(poses, ProportionOptions(given=True), None)
+    assert told.stature_sd_m == pytest.approx(ProportionOptions().given_sd_m)
 
 
 def test_combining_goes_from_the_population_to_the_measurement() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tests.takes import CAMERA, forward_kinematics, person, take
 from xnect.angles import joint_angles_deg
@@ -22,6 +23,7 @@ from xnect.recording import (
     save_recording,
     spool_path,
 )
+from xnect.skeleton import BODY
 from xnect.spool import Spool
 from xnect.types import Person, Result
 
@@ -101,7 +103,30 @@ def test_the_json_describes_the_arrays_and_is_strict(tmp_path):
     assert said["tracks"][1] == {
         "track_id": 2, "first_frame": 2, "last_frame": 7, "first_time_s": TIMES_S[2],
         "last_time_s": TIMES_S[7], "frames": 3, "frames_missed": 3,
+        "stature_m": said["tracks"][1]["stature_m"], "stature_sd_m": None,
     }  # fmt: skip
+
+
+def test_the_json_says_how_tall_everybody_is_taken_to_be_and_how_sure_that_is(tmp_path):
+    results = take(TIMES_S[:3], {1: range(3), 2: range(3)})
+    known = [
+        replace(
+            r,
+            people=(
+                replace(
+                    r.people[0], bone_lengths_m=0.8 * BODY.lengths_m, stature_sd_m=0.3 - r.time_s
+                ),
+                r.people[1],
+            ),
+        )
+        for r in results
+    ]
+    path = save_recording(tmp_path / "a", known)
+    tracks = strict_json(path.with_suffix(".json"))["tracks"]
+    assert tracks[0]["stature_m"] == pytest.approx(0.8 * 1.70)
+    assert tracks[0]["stature_sd_m"] == pytest.approx(0.3 - TIMES_S[2])  # known last
+    assert tracks[1]["stature_sd_m"] is None
+    assert load_recording(path).results[1].people[0].stature_sd_m == pytest.approx(0.3 - TIMES_S[1])
 
 
 def test_the_joints_follow_from_the_rotations_by_the_formula_in_the_json(tmp_path):
@@ -315,6 +340,17 @@ def test_joint_angles_lie_in_the_file_under_their_names(tmp_path):
     assert knee[0] == pytest.approx(wanted[names.index("left_knee_flexion")], abs=1e-3)
 
 
+def test_euler_angles_in_the_stated_order_build_the_rotations_of_the_file(tmp_path):
+    path = save_recording(tmp_path / "a.npz", take(np.arange(4) / 30, {1: range(4), 2: (1, 2)}))
+    said = json.loads(path.with_suffix(".json").read_text())["euler_angles"]
+    with np.load(path, allow_pickle=False) as arrays:
+        angles, quats = arrays[said["array"]], arrays["rotations_quat_wxyz"]
+    assert angles.shape == (6, 21, 3)
+    built = Rotation.from_euler(said["order"], angles.reshape(-1, 3), degrees=True)
+    wanted = Rotation.from_quat(quats.reshape(-1, 4)[:, [1, 2, 3, 0]])
+    assert (built * wanted.inv()).magnitude().max() < 1e-5
+
+
 def test_filled_rows_stay_filled_and_recordings_without_the_field_have_none(tmp_path):
     results = take(TIMES_S[:3], {1: range(3)})
     marked = [replace(r, people=(replace(r.people[0], filled=r.index == 101),)) for r in results]
@@ -323,24 +359,30 @@ def test_filled_rows_stay_filled_and_recordings_without_the_field_have_none(tmp_
     assert new.filled.tolist() == [False, True, False]
     assert [r.people[0].filled for r in new.results] == [False, True, False]
     with np.load(path) as arrays:
-        np.savez(tmp_path / "old.npz", **{k: v for k, v in arrays.items() if k != "filled"})
+        later = ("filled", "stature_sd_m")
+        np.savez(tmp_path / "old.npz", **{k: v for k, v in arrays.items() if k not in later})
     old = load_recording(tmp_path / "old.npz")
     assert old.filled.tolist() == [False] * 3
+    assert np.isnan(old.stature_sd_m).all()
     np.testing.assert_array_equal(old.joints3d_m, new.joints3d_m)
 
 
-def test_a_spool_from_before_there_were_filled_rows_is_read(tmp_path):
+@pytest.mark.parametrize("lacks", [2, 1])  # filled and stature_sd_m; stature_sd_m alone
+def test_a_spool_from_before_there_were_all_fields_is_read(tmp_path, lacks):
     results = take(TIMES_S[:3], {1: range(3), 2: (1,)})
     writer = RecordingWriter(tmp_path / "take")
     for result in results:
         writer.append(result)
     (description, _), *frames = writer._spool.read()
-    del description["fields"]
+    if lacks == 2:
+        del description["fields"]
+    else:
+        description["fields"] = description["fields"][:-1]
     writer._spool.close()
     old = Spool(tmp_path / "old.npz.spool", description)
     for frame, rows in frames:
         table = np.frombuffer(rows, PERSON_ROW)
-        kept = np.zeros(len(table), np.dtype(PERSON_ROW.descr[:-1]))
+        kept = np.zeros(len(table), np.dtype(PERSON_ROW.descr[:-lacks]))
         for name in kept.dtype.names:
             kept[name] = table[name]
         old.append(frame, kept.tobytes())

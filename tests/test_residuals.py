@@ -34,7 +34,7 @@ from xnect.residuals import (
     standing_feet,
     steady,
 )
-from xnect.rig import JOINTS, RIG
+from xnect.rig import JOINTS, RIG, SOLES_M
 from xnect.skeleton import ROOT
 from xnect.track import Track
 
@@ -52,7 +52,7 @@ def on_floor(posed: Posed, contact: float) -> PointTerm:
     before = np.full((PEOPLE, 4, 3), (0.1, 0.8, 4.0))
     sure = np.full((PEOPLE, 4), contact)
     return floor_contact(
-        posed, UP, 1.0, np.ones(PEOPLE), before, sure, weight=3.0, soft_m=0.3
+        posed, UP, 1.0, np.ones(PEOPLE), before, sure, weight=3.0, soft_m=0.3, below=5.0
     )  # fmt: skip
 
 
@@ -105,6 +105,22 @@ def test_the_slope_of_an_angle_term_is_that_of_its_cost(term: Callable) -> None:
         ahead, behind = term(angles + step, weight=2.0), term(angles - step, weight=2.0)
         assert np.allclose((ahead.cost - behind.cost) / (2 * SMALL), here.slope[:, i], atol=1e-6)
     assert (here.curvature >= 0).all()
+
+
+def test_the_floor_pulls_only_as_contact_is_sure_and_pushes_whatever_it_is() -> None:
+    posed = forward(some_poses(PEOPLE), rest_offsets(PEOPLE))
+
+    def force(height_m: float, contact: float) -> float:
+        feet = posed.points_m[:, FEET]
+        soles_m = np.tile(list(SOLES_M.values()), 2)
+        there = posed.points_m.copy()
+        there[:, FEET] += (height_m + soles_m - 1.0 - feet @ UP)[..., None] * UP
+        term = on_floor(Posed(there, posed.turned), contact)
+        return float((term.force @ UP).mean())  # of the cost: down where it is positive
+
+    assert force(0.1, 0.0) == pytest.approx(0)
+    assert force(0.1, 0.5) == pytest.approx(3.0 * 0.5 * 0.1)
+    assert force(-0.1, 0.0) == force(-0.1, 1.0) == pytest.approx(5.0 * 3.0 * -0.1)
 
 
 def test_limits_cost_nothing_within_and_more_the_farther_out() -> None:

@@ -205,6 +205,7 @@ def test_a_short_gap_is_filled_and_marked_and_a_long_one_is_not():
         got.joints2d_px[rows, 10], CAMERA.project(got.joints3d_m[rows, 10]), atol=0.01
     )
     assert "10 rows" in got.notes[-1]
+    assert not np.ptp(got.stature_sd_m)  # as sure of filled rows as of others
     again = smooth_take(take, SmoothOptions(max_gap_s=0.1))
     assert not again.filled.any()
 

@@ -400,6 +400,20 @@ def test_putting_right_takes_the_fitted_people_along() -> None:
     assert (near(tracks, 300), near(tracks, 200)) == ids
 
 
+def test_what_is_known_of_a_stature_goes_with_the_identity_and_comes_back_with_it() -> None:
+    tracker = Tracker()
+    for i in range(10):
+        (track,) = tracker.match([person(200)], picture((200, "red")), i / 30)
+    assert track.stature_sd_m is None
+    tracker.set_lengths(track.track_id, 0.9 * track.lengths_m, stature_sd_m=0.04)
+    tracker.set_lengths(track.track_id, 0.8 * track.lengths_m)
+    for time_s in 1.5 + np.arange(10) / 30:  # away for longer than people are matched by place
+        back = tracker.match([person(200)], picture((200, "red")), time_s)
+    assert [t.track_id for t in back] == [track.track_id]
+    assert back[0].stature_sd_m == 0.04
+    np.testing.assert_allclose(back[0].lengths_m, 0.8 * track.lengths_m)
+
+
 def test_foliage_is_nobody_and_a_person_who_gets_doubtful_comes_back_as_the_same() -> None:
     tracker = Tracker()
     for i in range(60):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xnect.angles import ANGLES
+from xnect.angles import ANGLES, EULER_ORDER
+from xnect.evidence import body_size
 from xnect.skeleton import JOINTS2D, REFERENCE_STATURE_M
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ ARRAYS: dict[str, tuple[str, str, str]] = {
     "root_m": ("N 3", "m", "pelvis in camera axes"),
     "bone_lengths_m": ("N 21", "m", "length from the parent to each joint; 0 for the root"),
     "filled": ("N", "bool", "the person was not seen in this frame and was put in afterwards"),
+    "stature_sd_m": (
+        "N",
+        "m",
+        "standard deviation of the stature that the bones have, as it was known in that frame; "
+        "distances are as unsure in proportion, beside what the intrinsics add; nan: not known",
+    ),
 }
 """Each array: its sizes (F frames, N rows of people, S stages), unit and meaning."""
 
@@ -99,6 +106,15 @@ def describe(recording: Recording, data_name: str) -> dict[str, Any]:
             "standing with hanging arms; columns in this order",
             "names": dict(ANGLES),
         },
+        "euler_angles": {
+            "array": "euler_deg",
+            "sizes": "N 21 3",
+            "unit": "deg",
+            "order": EULER_ORDER,
+            "definition": "of each of joints3d_names against its parent, the root against the "
+            "camera, in the rest pose's axes: R = Rx(a) Rz(b) Ry(c), the array holds a, b, c; b is "
+            "-90..90, and c is 0 where b is +-90",
+        },
         "camera": cameras[0] if cameras else None,
         "cameras": cameras,
         "image_hw": recording.image_hw[0].tolist() if len(recording.image_hw) else None,
@@ -144,7 +160,10 @@ def _timings(recording: Recording) -> dict[str, dict[str, float]]:
 
 def _track(recording: Recording, track_id: int) -> dict[str, Any]:
     """Where in the take one person is; a BVH of the person starts at `first_time_s`."""
-    frames = np.unique(recording.person_frame[recording.track_id == track_id])
+    rows = recording.track_id == track_id
+    frames = np.unique(recording.person_frame[rows])
+    sd_m = float(recording.stature_sd_m[rows][-1])
+    size = float(body_size(recording.bone_lengths_m[rows][-1].astype(np.float64)))
     first, last = int(frames[0]), int(frames[-1])
     return {
         "track_id": track_id,
@@ -154,4 +173,6 @@ def _track(recording: Recording, track_id: int) -> dict[str, Any]:
         "last_time_s": float(recording.time_s[last]),
         "frames": len(frames),
         "frames_missed": last - first + 1 - len(frames),
+        "stature_m": round(size * REFERENCE_STATURE_M, 4) if np.isfinite(size) else None,
+        "stature_sd_m": round(sd_m, 4) if np.isfinite(sd_m) else None,
     }

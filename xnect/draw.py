@@ -44,13 +44,16 @@ def colour_of(track_id: int) -> tuple[int, int, int]:
 def draw_result(image: np.ndarray, result: Result) -> np.ndarray:
     """(H, W, 3) uint8 RGB copy of `image` with everybody's skeleton, identity and score.
 
-    Limbs of the person's left are lighter than those of the right.
+    Limbs of the person's left are lighter than those of the right.  Where the camera was guessed,
+    distances have a question mark, which a word in the corner explains.
     """
     canvas = np.ascontiguousarray(image).copy()
     size = max(1, round(min(canvas.shape[:2]) / 240))
     for person in sorted(result.people, key=lambda p: -p.root_m[2]):  # the nearest is on top
         _draw_limbs(canvas, person, size)
-        _draw_label(canvas, person, size)
+        _draw_label(canvas, person, size, guessed=not result.camera.calibrated)
+    if not result.camera.calibrated and any(_is_drawn(person) for person in result.people):
+        _draw_mark(canvas, "? uncalibrated", size)
     return canvas
 
 
@@ -195,12 +198,17 @@ def _draw_skeleton(
         _dot(canvas, joints_px[joint], radius * size, (255, 255, 255))
 
 
-def _draw_label(canvas: np.ndarray, person: Person, size: int) -> None:
+def _is_drawn(person: Person) -> bool:
     seen = person.joints2d_px[person.joints2d_score > 0]
-    if not len(seen) or not np.isfinite(seen).all():
+    return len(seen) > 0 and bool(np.isfinite(seen).all())
+
+
+def _draw_label(canvas: np.ndarray, person: Person, size: int, *, guessed: bool) -> None:
+    if not _is_drawn(person):
         return
+    seen = person.joints2d_px[person.joints2d_score > 0]
     name = f"{person.track_id}" if person.track_id > 0 else "?"
-    text = f"{name}  {person.score:.2f}  {person.root_m[2]:.1f} m"
+    text = f"{name}  {person.score:.2f}  {person.root_m[2]:.1f} m{'?' if guessed else ''}"
     scale = 0.42 * (1 + 0.35 * (size - 1))
     (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     x = int(np.clip(seen[:, 0].mean() - width / 2, 2, max(2, canvas.shape[1] - width - 2)))
@@ -209,6 +217,14 @@ def _draw_label(canvas: np.ndarray, person: Person, size: int) -> None:
     cv2.rectangle(canvas, corner, opposite, colour_of(person.track_id), cv2.FILLED)
     where, font = (x, y), cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(canvas, text, where, font, scale, (16, 16, 16), 1, cv2.LINE_AA)
+
+
+def _draw_mark(canvas: np.ndarray, text: str, size: int) -> None:
+    """A word in the lower left corner, readable on any picture."""
+    where, font = (4 * size, canvas.shape[0] - 5 * size), cv2.FONT_HERSHEY_SIMPLEX
+    scale = 0.42 * (1 + 0.35 * (size - 1))
+    for colour, thickness in (((16, 16, 16), 3), (_TEXT, 1)):
+        cv2.putText(canvas, text, where, font, scale, colour, thickness, cv2.LINE_AA)
 
 
 def _draw_floor(canvas: np.ndarray, lens: _Lens) -> None:

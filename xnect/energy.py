@@ -55,6 +55,7 @@ class Weights:
     depth: float = 1.0  # of the root's depth against its expected one, at 30 frames/s
     root: float = 3.0  # of the root across the view, at 30 frames/s
     floor: float = 2.0  # of heights and of standing feet, when the floor is known
+    sunk: float = 30.0  # times `floor`, of heights below the floor, where nobody is
     soft_3d_m: float = 0.7  # beyond this a lifted joint is an outlier
     soft_2d_m: float = 0.4
     soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly
@@ -89,6 +90,7 @@ def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
         feet = floor_contact(
             posed, np.array(seen.floor.normal), seen.floor.distance_m, seen.size,
             seen.feet_m, seen.contact, weight=weights.floor, soft_m=weights.soft_slip_m,
+            below=weights.sunk,
         )  # fmt: skip
         world.force[:, FEET] += feet.force
         world.stiffness[:, FEET] += feet.stiffness

@@ -35,6 +35,7 @@ class FitOptions:
     """What is assumed of people, how the terms weigh, and how long to search."""
 
     height_m: float = REFERENCE_STATURE_M  # everybody's; sets the metric scale and so the depth
+    stature_sd_m: float = 0.2  # of people about it, adults and children (`ProportionOptions`)
     face: float = 0.3  # weight of a 2D point of the face against one of the body: faces differ
     iterations: int = 2  # from the expected pose, which is near
     first_iterations: int = 12  # of new people
@@ -123,7 +124,7 @@ def _fit_seen(
     if len(new):
         begin = first_starts(seen if len(new) == len(tracks) else seen.of(new))
         _put(pose, new, _lowest(*begin, options, options.first_iterations))
-    return _people(tracks, pose, seen.rest_m)
+    return _people(tracks, pose, seen.rest_m, options.stature_sd_m)
 
 
 def _followed(known: Evidence, options: FitOptions) -> Pose:
@@ -160,7 +161,9 @@ def _put(pose: Pose, which: np.ndarray, found: Pose) -> None:
         mine[which] = theirs
 
 
-def _people(tracks: Sequence[Track], pose: Pose, rest_m: np.ndarray) -> list[Person]:
+def _people(
+    tracks: Sequence[Track], pose: Pose, rest_m: np.ndarray, anybody_sd_m: float
+) -> list[Person]:
     joints = forward(pose, rest_m).points_m[:, :JOINTS]
     quats = quat_from_matrix(pose.local)
     past = [t.previous for t in tracks]
@@ -184,6 +187,7 @@ def _people(tracks: Sequence[Track], pose: Pose, rest_m: np.ndarray) -> list[Per
                 rotations_quat_wxyz=quats[i],
                 root_m=joints[i, ROOT].copy(),
                 bone_lengths_m=lengths[i],
+                stature_sd_m=anybody_sd_m if track.stature_sd_m is None else track.stature_sd_m,
             )
         )
     return people

@@ -200,7 +200,7 @@ def load_pipeline(
     metadata = _metadata(path)  # `load_network` has checked it
     track, fit = (TrackOptions(), FitOptions()) if live else unfiltered()
     if height_m is not None:
-        fit = replace(fit, height_m=height_m)
+        fit = replace(fit, height_m=height_m, stature_sd_m=ProportionOptions().adults_sd_m)
         proportions = replace(proportions, given=True) if proportions else None
     return Pipeline(
         network,

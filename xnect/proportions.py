@@ -132,11 +132,16 @@ class Builds:
         more, at the depth that goes with it, so that the next fit begins there.
         """
         fitted = {person.track_id: person for person in people}
-        for track_id in self.observe(tracks, camera, time_s):
+        changed = self.observe(tracks, camera, time_s)
+        for track in tracks:
+            if track.stature_sd_m is None and track.track_id not in changed:
+                sd_m = self[track.track_id].stature_sd_m
+                tracker.set_lengths(track.track_id, track.lengths_m, stature_sd_m=sd_m)
+        for track_id in changed:
             before = next(t.lengths_m for t in tracks if t.track_id == track_id)
             build = self[track_id]
             lengths = build.lengths_m * (build.stature_m / self.height_m)
-            tracker.set_lengths(track_id, lengths)
+            tracker.set_lengths(track_id, lengths, stature_sd_m=build.stature_sd_m)
             size = float(body_size(lengths) / body_size(before))
             if track_id in fitted and abs(size - 1) > 1e-6:
                 root_m = self._people[track_id].root_m * build.stature_m / REFERENCE_STATURE_M
@@ -232,11 +237,9 @@ class Builds:
         return [adults, (options.children, *options.children_m)]
 
     def _first(self) -> Build:
-        options = self.options
-        sd_m = options.given_sd_m if options.given and len(self._people) <= 1 else (
-            options.adults_sd_m
-        )  # fmt: skip
-        return Build(BODY.lengths_m.copy(), self.height_m, sd_m, False)
+        share, mean, sd = np.array(self._population()).T
+        sd_m = np.sqrt(share @ (sd**2 + (mean - self.height_m) ** 2))
+        return Build(BODY.lengths_m.copy(), self.height_m, float(sd_m), False)
 
 
 @dataclass(slots=True, eq=False)

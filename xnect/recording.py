@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xnect import __version__
-from xnect.angles import ANGLES, joint_angles_deg
+from xnect.angles import ANGLES, euler_deg, joint_angles_deg
 from xnect.atomic import replacing
 from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor
@@ -47,12 +47,15 @@ PERSON_ROW = np.dtype(
         ("root_m", "<f4", (3,)),
         ("bone_lengths_m", "<f4", (len(JOINTS3D),)),
         ("filled", "?"),
+        ("stature_sd_m", "<f4"),
     ]
 )
 """One person in one frame, as it lies in the spool; the names are those of `Person`."""
 
-_BEFORE_FILLED = np.dtype([(name, PERSON_ROW[name]) for name in (PERSON_ROW.names or ())[:-1]])
-"""The row of spools that do not say their fields: of xnect before there were filled rows."""
+_LATER = ("filled", "stature_sd_m")
+"""Fields that older recordings lack; spools that do not say their fields are older than these."""
+
+_FIRST = tuple(name for name in PERSON_ROW.names or () if name not in _LATER)
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +80,7 @@ class Recording:
     root_m: np.ndarray  # (N, 3) pelvis, camera axes
     bone_lengths_m: np.ndarray  # (N, 21) of the identity as it was known in that frame
     filled: np.ndarray  # (N,) bool: not seen in that frame, put in by `smooth_take`
+    stature_sd_m: np.ndarray  # (N,) standard deviation of the stature of these bones; nan: unknown
     stages: tuple[str, ...]
     cameras: tuple[Camera, ...]  # usually one
     fps: float  # nominal
@@ -94,6 +98,11 @@ class Recording:
     def joint_angles_deg(self) -> np.ndarray:
         """(N, 24) degrees of flexion, abduction and so on, columns as in `xnect.angles.ANGLES`."""
         return joint_angles_deg(self.rotations_quat_wxyz)
+
+    @property
+    def euler_deg(self) -> np.ndarray:
+        """(N, 21, 3) degrees of each joint in the order `xnect.angles.EULER_ORDER`."""
+        return euler_deg(self.rotations_quat_wxyz)
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -119,6 +128,7 @@ class Recording:
         values = {name: getattr(self, name)[row] for name in PERSON_ROW.names or ()}
         values["track_id"], values["score"] = int(values["track_id"]), float(values["score"])
         values["filled"] = bool(values["filled"])
+        values["stature_sd_m"] = float(values["stature_sd_m"])
         return Person(**values)
 
 
@@ -286,7 +296,8 @@ def _rows(people: Sequence[Person]) -> np.ndarray:
 def _assemble(spooled: Iterator[tuple[dict[str, Any], bytes]]) -> Recording:
     """The records of a spool as a recording."""
     description, _ = next(spooled)
-    kind = PERSON_ROW if "fields" in description else _BEFORE_FILLED
+    fields = description.get("fields", _FIRST)
+    kind = np.dtype([(name, PERSON_ROW[name]) for name in fields])
     frames, data = [], []
     for frame, rows in spooled:
         frames.append(frame)
@@ -322,10 +333,11 @@ def _assemble(spooled: Iterator[tuple[dict[str, Any], bytes]]) -> Recording:
 
 
 def _current(rows: np.ndarray) -> np.ndarray:
-    """(P,) rows of a spool as PERSON_ROW; fields that it did not know yet are zero."""
+    """(P,) rows of a spool as PERSON_ROW; of fields that it did not know yet, what is not known."""
     if rows.dtype == PERSON_ROW:
         return rows
     out = np.zeros(len(rows), PERSON_ROW)
+    out["stature_sd_m"] = np.nan
     for name in rows.dtype.names or ():
         out[name] = rows[name]
     return out
@@ -371,6 +383,7 @@ def _arrays(recording: Recording) -> dict[str, Any]:
     return {name: getattr(recording, name) for name in ARRAYS} | {
         "joint_angles_deg": recording.joint_angles_deg.astype(np.float32),
         "joint_angles_names": np.array(list(ANGLES)),
+        "euler_deg": recording.euler_deg.astype(np.float32),
         "joints2d_names": np.array(JOINTS2D),
         "joints3d_names": np.array(rig.names),
         "parents": np.array(rig.parents, np.int64),
@@ -403,6 +416,7 @@ def _read(file: BinaryIO) -> Recording:
 
 
 def _known(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those of `ARRAYS`, by name; what older recordings lack is False."""
-    known = {name: arrays[name] for name in ARRAYS if name in arrays or name != "filled"}
-    return {"filled": np.zeros(len(known["track_id"]), bool)} | known
+    """Those of `ARRAYS`, by name; what older recordings lack is False, or nan."""
+    known = {name: arrays[name] for name in ARRAYS if name in arrays or name not in _LATER}
+    count = len(known["track_id"])
+    return {"filled": np.zeros(count, bool), "stature_sd_m": np.full(count, np.nan)} | known

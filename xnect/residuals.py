@@ -142,6 +142,7 @@ def floor_contact(
     *,
     weight: float,
     soft_m: float,
+    below: float = 1.0,
 ) -> PointTerm:
     """Ankles and toes: never below the floor; on it and still while in contact.
 
@@ -154,10 +155,11 @@ def floor_contact(
         contact: (P, 4) 0..1, how sure it is that the foot stands.
         weight: of height and of motion.
         soft_m: motion from which on a foot is rather taken to move.
+        below: times `weight`, of heights below the floor: the floor is hard, contact is a guess.
     """
     point = posed.points_m[:, FEET]
     height = point @ normal + height_m - size[:, None] * _SOLES_M
-    holds = np.where(height < 0, 1.0, contact)  # below: always pushed up; above: when in contact
+    holds = np.where(height < 0, below, contact)  # below: always pushed up; above: when in contact
     motion = point - before_m
     across = np.eye(3) - np.outer(normal, normal)
     motion = motion @ across

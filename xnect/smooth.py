@@ -183,6 +183,7 @@ def _smooth_span(
     table[at] = measured
     table["track_id"] = measured["track_id"][0]
     table["root_m"], table["bone_lengths_m"] = pose.root_m, lengths_m
+    table["stature_sd_m"] = np.median(measured["stature_sd_m"])  # as the lengths, of all rows
     table["rotations_quat_wxyz"] = _continuous(quat_from_matrix(pose.local))
     points = forward(pose, offsets_m(np.repeat(lengths_m[None], len(frames), 0))).points_m
     table["joints3d_m"] = points[:, :JOINTS]

@@ -130,8 +130,12 @@ class Tracker:
             memory.before, memory.before_time_s = memory.previous, memory.previous_time_s
             memory.previous, memory.previous_time_s = person, self._time_s
 
-    def set_lengths(self, track_id: int, lengths_m: np.ndarray) -> None:
+    def set_lengths(
+        self, track_id: int, lengths_m: np.ndarray, *, stature_sd_m: float | None = None
+    ) -> None:
         """Give an identity its own bones: (21,) m of a body of 1.70 m, from `fit.measured_lengths`.
+
+        With `stature_sd_m` also how sure their size is; without it that stays as it was.
 
         Raises:
             BadInput: an identity that is not remembered, or lengths that are not (21,) positive.
@@ -143,6 +147,8 @@ class Tracker:
         for memory in self._people:
             if memory.track_id == track_id:
                 memory.lengths_m = lengths
+                if stature_sd_m is not None:
+                    memory.stature_sd_m = stature_sd_m
                 return
         known = sorted(m.track_id for m in self._people if m.track_id)
         raise BadInput(f"no identity {track_id} is remembered; there are {known}")

@@ -87,7 +87,7 @@ def _gain(one: Memory, other: Memory, now_s: float, options: TrackOptions) -> fl
 
 def _exchange(one: Memory, other: Memory) -> None:
     """Give two bodies each other's identities; motion, filters and fits stay with the bodies."""
-    for name in ("track_id", "looks", "own_px", "lengths_m"):
+    for name in ("track_id", "looks", "own_px", "lengths_m", "stature_sd_m"):
         mine, theirs = getattr(one, name), getattr(other, name)
         setattr(one, name, theirs)
         setattr(other, name, mine)

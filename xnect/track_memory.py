@@ -29,6 +29,7 @@ class Track:
     root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
     before: Person | None = None  # what was given out before `previous`
     before_time_s: float = 0.0
+    stature_sd_m: float | None = None  # of this identity; None: of anybody
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +57,7 @@ class Memory:
     track_id: int = 0  # 0 until the person is given out
     frames: int = 1
     lengths_m: np.ndarray = field(default_factory=lambda: BODY.lengths_m)
+    stature_sd_m: float | None = None
     previous: Person | None = None
     previous_time_s: float = 0.0
     root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
@@ -132,6 +134,7 @@ def update(
 def become(new: Memory, lost: Memory) -> None:
     """Make a newcomer the one who was lost."""
     new.track_id, new.lengths_m = lost.track_id, lost.lengths_m
+    new.stature_sd_m = lost.stature_sd_m
     new.frames += lost.frames
     new.looks = lost.looks if len(lost.looks) else new.looks
     new.previous, new.previous_time_s = lost.previous, lost.previous_time_s
@@ -160,5 +163,5 @@ def as_track(memory: Memory, time_s: float) -> Track:
     return Track(
         memory.track_id, memory.pose, time_s - memory.time_s, memory.frames,
         memory.lengths_m, memory.previous, memory.previous_time_s,
-        memory.root_velocity_m_s.copy(), memory.before, memory.before_time_s,
+        memory.root_velocity_m_s.copy(), memory.before, memory.before_time_s, memory.stature_sd_m,
     )  # fmt: skip

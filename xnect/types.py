@@ -8,6 +8,7 @@ score, never the coordinates.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,7 @@ class Person:
     root_m: np.ndarray  # (3,) pelvis in camera space
     bone_lengths_m: np.ndarray  # (21,) of this identity: bone from BODY.parents[j] to j
     filled: bool = False  # not seen in this frame; `smooth_take` put the person in
+    stature_sd_m: float = math.nan  # of the stature that the bones say; nan: nobody told
 
 
 @dataclass(frozen=True, slots=True, eq=False)

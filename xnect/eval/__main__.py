@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   python -m xnect.eval lspet ../shared/data/lspet --split dev
   python -m xnect.eval pose2sim ../shared/data/pose2sim
   python -m xnect.eval clip OUT/take.npz --people 6
+  python -m xnect.eval clip OUT/*.npz                   a row for each
   python -m xnect.eval synth ../shared/data/synth --report out/synth
   python -m xnect.eval synth-clip OUT/demo.npz demo/demo_truth.npz
   python -m xnect.eval mupots MultiPersonTestSet RECORDINGS
@@ -128,14 +129,24 @@ def synth(options: argparse.Namespace) -> Report:
 
 
 def clip(options: argparse.Namespace) -> Report:
-    """What a recording shows without labels."""
-    from xnect.eval.clip import evaluate_clip
+    """What recordings show without labels: the table of one, or a row for each of several."""
+    from xnect.eval.clip import evaluate_clip, table_of_clips
     from xnect.recording import load_recording
 
     if options.people < 1:
         raise BadInput(f"--people must be at least 1, got {options.people}")
-    result = evaluate_clip(load_recording(options.recording).results, people=options.people)
-    return Report("clip", f"Clip {options.recording.name}", result.table(), asdict(result))
+    stems = [path.stem for path in options.recording]
+    found = {
+        stem if stems.count(stem) == 1 else str(path): evaluate_clip(
+            load_recording(path).results, people=options.people
+        )
+        for stem, path in zip(stems, options.recording, strict=True)
+    }
+    if len(stems) == 1:
+        result = found[stems[0]]
+        return Report("clip", f"Clip {options.recording[0].name}", result.table(), asdict(result))
+    figures = {name: asdict(result) for name, result in found.items()}
+    return Report("clip", f"{len(found)} clips", table_of_clips(found), figures)
 
 
 def synth_clip(options: argparse.Namespace) -> Report:
@@ -221,8 +232,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("pack", type=Path, help="the asset pack, or a shard of held-out pictures")
     sub.add_argument("--pictures", type=int, default=100, help="of the fixed set (100)")
     sub.add_argument("--guess", action="store_true", help="without the true intrinsics")
-    sub = command(clip, "Presence, identities and steadiness in a recording.", model=False)
-    sub.add_argument("recording", type=Path, help="the .npz that `xnect video` writes")
+    sub = command(clip, "Presence, identities and steadiness in recordings.", model=False)
+    sub.add_argument(
+        "recording", type=Path, nargs="+", help="the .npz that `xnect video` writes, one or more"
+    )
     sub.add_argument("--people", type=int, default=6, help="shares for 1..N people (default 6)")
     sub = command(synth_clip, "A recording against the truth of a rendered clip.", model=False)
     sub.add_argument("recording", type=Path, help="the .npz that `xnect video` writes")

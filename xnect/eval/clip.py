@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -62,6 +62,24 @@ class ClipReport:
             ["people with NaN", str(self.not_finite)],
         ]
         return rows_of_table(["what", "value"], rows)
+
+
+def table_of_clips(reports: Mapping[str, ClipReport]) -> str:
+    """Markdown: a row for each clip."""
+    columns = [
+        "clip", "frames", "people", "ids", "exchanged", "gaps", "longest tracks", "jitter, mm",
+        "bones, %", "NaN",
+    ]  # fmt: skip
+    rows = [
+        [
+            name, str(r.frames), f"{r.people_per_frame:.2f}", str(r.distinct_ids),
+            str(r.exchanged_ids), str(r.gaps),
+            " ".join(f"{100 * share:.0f}%" for share in r.longest_tracks[:6]),
+            f"{r.jitter_mm:.1f}", f"{100 * r.bone_change:.2f}", str(r.not_finite),
+        ]
+        for name, r in reports.items()
+    ]  # fmt: skip
+    return rows_of_table(columns, rows)
 
 
 def evaluate_clip(
