@@ -84,3 +84,26 @@ def test_the_share_is_the_same_both_ways_and_needs_common_joints():
     assert same_share(one, one, OPTIONS) == 1.0
     few = replace(other, score=np.where(np.arange(18) < 2, 0.9, 0).astype(np.float32))
     assert same_share(one, few, OPTIONS) == 0.0
+
+
+def test_beside_somebody_else_the_place_of_the_last_frame_is_not_believed():
+    """There a look may have slipped to the other; a whole person's own box shows where to look."""
+    follow, other = Follow(), somebody((160, 100), 80.0)
+    slipped = somebody((115, 100), 80.0)
+    follow.keep([slipped, other], [slipped, other], 0.0)
+    whole = somebody((100, 100), 80.0)
+    assert follow.candidates([whole, other], STEP).boxes == [whole, other]
+    part = replace(whole, score=np.where(np.arange(18) < 8, 0.9, 0).astype(np.float32))
+    assert follow.candidates([part, other], STEP).boxes[0] is slipped
+    far = moved(other, 200)
+    follow.keep([slipped, far], [slipped, far], STEP)
+    assert follow.candidates([whole, far], 2 * STEP).boxes == [slipped, far]
+
+
+def test_whom_the_refiner_alone_sees_at_the_place_of_a_confirmed_person_is_a_shadow():
+    follow, person = Follow(), somebody((100, 100), 80.0)
+    follow.keep([person, moved(person, 90)], [person, moved(person, 90)], 0.0)
+    shadow = moved(person, 6)
+    assert follow.keep([person, shadow], [person], STEP) == [person]
+    away = moved(person, 90)
+    assert follow.keep([person, away], [person], 2 * STEP) == [person, away]

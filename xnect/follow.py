@@ -5,7 +5,7 @@ refiner only needs to know where to look, and in a video the pose of the last fr
 BlazePose does for one person: Bazarevsky et al. 2020).  So the refiner looks
 
 * at those whom Stage I found where they were in the last frame, if they were there: that box is
-  one of sure joints;
+  one of sure joints (but not beside others, where a look that has slipped must not last);
 * at boxes in which Stage I sees somebody, but not which joints;
 * at those whom Stage I missed, for as long as the refiner is sure of them, and not for ever: what
   Stage I never confirms may be a thing that looks like somebody.
@@ -38,6 +38,9 @@ class FollowOptions:
     alone_s: float = 1.0  # for which the refiner alone is believed
     alone_at_least: float = 0.4  # mean joint value of somebody whom Stage I does not find
     box_iou: float = 0.5  # of a box and the box of a person's joints: the same person
+    whole: int = 14  # joints that Stage I sees of somebody whose box it knows by itself
+    beside_iou: float = 0.05  # of the boxes of two people, where a look may slip to the other
+    shadow_iou: float = 0.4  # of whom the refiner alone sees and whom Stage I sees as well
 
 
 class Candidates(NamedTuple):
@@ -76,8 +79,9 @@ class Follow:
         if not 0 <= time_s - self._time_s <= self.options.remembered_s:
             self._last, self._alone_s = [], []
         pairs = matched(found, self._last, self.options)
+        beside = _beside(found, self._last, pairs, self.options)
         boxes = [
-            self._box(one, self._last[pairs[i]]) if i in pairs else one
+            self._box(one, self._last[pairs[i]]) if i in pairs and not beside[i] else one
             for i, one in enumerate(found)
         ]
         missed = [one for k, one in enumerate(self._last) if k not in pairs.values()]
@@ -99,8 +103,11 @@ class Follow:
         confirmed = {*matched(refined, found, o), *_in_boxes(refined, boxes_xyxy, o)}
         before = matched(refined, self._last, o)
         step = max(time_s - self._time_s, 0.0)
+        shadows = _shadows(refined, confirmed, o)
         kept, alone = [], []
         for i, person in enumerate(refined):
+            if i in shadows:
+                continue
             past = self._alone_s[before[i]] if i in before else 0.0
             seconds = 0.0 if i in confirmed else past + step
             sure = float(person.score.mean()) >= o.alone_at_least
@@ -129,6 +136,40 @@ def _in_boxes(
         return []
     near = iou(joint_boxes(people), boxes_xyxy).max(1) >= options.box_iou
     return np.flatnonzero(near).tolist()
+
+
+def _beside(
+    found: Sequence[PartialPose],
+    last: Sequence[PartialPose],
+    pairs: dict[int, int],
+    options: FollowOptions,
+) -> list[bool]:
+    """Whether each of Stage I's people is whole, and so near to somebody else that a look may slip.
+
+    There the place in the last frame may be half that of the other already.
+    """
+    boxes, before = joint_boxes(found), joint_boxes(last)
+    own, past = iou(boxes, boxes) >= options.beside_iou, iou(boxes, before) >= options.beside_iou
+    beside = []
+    for i, person in enumerate(found):
+        others = own[i].sum() > 1 or np.delete(past[i], pairs.get(i, [])).any()
+        beside.append(bool(others and (person.score > 0).sum() >= options.whole))
+    return beside
+
+
+def _shadows(
+    people: Sequence[PartialPose], confirmed: set[int], options: FollowOptions
+) -> set[int]:
+    """Numbers of those whom the refiner alone sees, at the place of somebody who is confirmed.
+
+    At crossings the second look at one person slips to the other, and names joints of both.
+    """
+    alone = [i for i in range(len(people)) if i not in confirmed]
+    if not alone or not confirmed:
+        return set()
+    boxes = joint_boxes(people)
+    near = iou(boxes[alone], boxes[sorted(confirmed)]).max(1) >= options.shadow_iou
+    return {i for i, shadow in zip(alone, near, strict=True) if shadow}
 
 
 def joint_boxes(people: Sequence[PartialPose]) -> np.ndarray:

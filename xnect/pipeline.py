@@ -17,6 +17,7 @@ The life of a frame:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ from xnect.sides import Sides
 from xnect.times import Times
 from xnect.track import Tracker, TrackOptions
 from xnect.types import Frame, PartialPose, Person, Pose3D, Result
+
+log = logging.getLogger(__name__)
 
 STAGES = ("prepare", "network", "associate", "refine", "lift", "track", "fit")
 
@@ -112,6 +115,7 @@ class Pipeline:
         self.network = channels_last(folded(network).to(self.device, self.kind))
         self.lifter = lifter.eval()  # tiny: stays on the host
         self.input_hw, self.camera = input_hw, camera
+        self._scaled_to: set[tuple[int, int]] = set()  # sizes of pictures, of which it was said
         self.normalisation = normalisation
         self.associate_options, self.track_options, self.fit_options = associate, track, fit
         self.proportion_options, self.flip_test = proportions, flip_test
@@ -170,7 +174,7 @@ class Pipeline:
             yield self._result(frame, camera, people, watch)
 
     def camera_for(self, image: np.ndarray) -> Camera:
-        """The camera for a picture: the given one, scaled to its size, or a guess.
+        """The camera for a picture: the given one, scaled to its size (said once), or a guess.
 
         Raises:
             BadInput: a picture of another aspect ratio than the given camera's.
@@ -186,6 +190,12 @@ class Pipeline:
                 f"the camera is for {given.width_px}x{given.height_px} pictures, got "
                 f"{width}x{height}; give intrinsics for this aspect ratio"
             )
+        if (height, width) not in self._scaled_to:
+            self._scaled_to.add((height, width))
+            log.warning(
+                "the camera is for %dx%d pictures; its intrinsics are scaled to %dx%d",
+                given.width_px, given.height_px, width, height,
+            )  # fmt: skip
         return given.resized(height, width)
 
     def find(self, image: np.ndarray) -> list[PartialPose]:

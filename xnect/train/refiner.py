@@ -328,7 +328,7 @@ def bone_error(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[
     return {"bone_error_mm": 1e3 * float(np.concatenate(errors).mean())}
 
 
-SHARES = {"lspet": 0.45, "coco": 0.2, "renders": 0.29, "negatives": 0.06}
+SHARES = {"lspet": 0.42, "coco": 0.22, "renders": 0.27, "negatives": 0.04, "alarms": 0.05}
 
 
 def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> None:
