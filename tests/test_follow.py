@@ -88,7 +88,7 @@ def test_the_share_is_the_same_both_ways_and_needs_common_joints():
 
 def test_beside_somebody_else_the_place_of_the_last_frame_is_not_believed():
     """There a look may have slipped to the other; a whole person's own box shows where to look."""
-    follow, other = Follow(), somebody((160, 100), 80.0)
+    follow, other = Follow(), somebody((134, 100), 80.0)
     slipped = somebody((115, 100), 80.0)
     follow.keep([slipped, other], [slipped, other], 0.0)
     whole = somebody((100, 100), 80.0)

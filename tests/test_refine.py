@@ -266,3 +266,18 @@ def test_unsure_joints_are_shown_but_not_lifted():
         lift([one], lifter, camera=camera)[0].joints_m,
         lift([other], lifter, camera=camera)[0].joints_m,
     )
+
+
+def test_a_second_skeleton_on_the_same_trunk_is_the_same_person():
+    from xnect.refine import _same
+
+    one = somebody((100, 100), 100.0)
+    other = one.joints_px.copy()
+    limbs = [
+        J2D[f"{s}_{n}"] for s in ("left", "right") for n in ("elbow", "wrist", "knee", "ankle")
+    ]
+    other[limbs] += 60
+    score, options = np.stack([one.score] * 2), RefineOptions(same_share=0.9)
+    assert _same(np.stack([one.joints_px, other]), score, 5.0, options)
+    other[J2D["left_hip"]] += 60
+    assert not _same(np.stack([one.joints_px, other]), score, 5.0, options)

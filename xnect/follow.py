@@ -39,7 +39,7 @@ class FollowOptions:
     alone_at_least: float = 0.4  # mean joint value of somebody whom Stage I does not find
     box_iou: float = 0.5  # of a box and the box of a person's joints: the same person
     whole: int = 14  # joints that Stage I sees of somebody whose box it knows by itself
-    beside_iou: float = 0.05  # of the boxes of two people, where a look may slip to the other
+    beside_iou: float = 0.3  # of the boxes of two people, where a look may slip to the other
     shadow_iou: float = 0.4  # of whom the refiner alone sees and whom Stage I sees as well
 
 
@@ -148,13 +148,15 @@ def _beside(
 
     There the place in the last frame may be half that of the other already.
     """
+    whole = np.array([(person.score > 0).sum() >= options.whole for person in found], bool)
+    sure = np.array([person.score.mean() >= options.alone_at_least for person in last], bool)
     boxes, before = joint_boxes(found), joint_boxes(last)
-    own, past = iou(boxes, boxes) >= options.beside_iou, iou(boxes, before) >= options.beside_iou
-    beside = []
-    for i, person in enumerate(found):
-        others = own[i].sum() > 1 or np.delete(past[i], pairs.get(i, [])).any()
-        beside.append(bool(others and (person.score > 0).sum() >= options.whole))
-    return beside
+    own = (iou(boxes, boxes) >= options.beside_iou) & whole
+    past = (iou(boxes, before) >= options.beside_iou) & sure
+    return [
+        bool(whole[i] and (own[i].sum() > 1 or np.delete(past[i], pairs.get(i, [])).any()))
+        for i in range(len(found))
+    ]
 
 
 def _shadows(

@@ -45,6 +45,7 @@ class RefineOptions:
     person_at_least: float = 0.25  # mean of the joints' values below which there is nobody
     same_within: float = 0.12  # of the box's longer side: joints at the same place
     same_share: float = 0.6  # of the joints at the same place as a surer person's: the same person
+    trunk_joints: int = 4  # of the trunk that both have, all at the same place: the same person
     twin_within: float = 0.05  # of the box's longer side: nearer twins are one limb seen twice
     part_size: float = 0.35  # of the size of somebody whose box holds it all: a limb, not a person
     two_of_joints: int = 6  # joints that both of two whole people have in Stage I ...
@@ -325,12 +326,21 @@ def _two(
 
 
 def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions) -> bool:
-    """(2, 18, 2), (2, 18): whether most of the joints that both have lie at the same place."""
+    """(2, 18, 2), (2, 18): whether most of the joints that both have lie at the same place.
+
+    Or the whole trunk does: a second look at somebody that slipped has limbs of its own.
+    """
     both = (score > 0).all(0)
     if both.sum() < 3:
         return False
-    near = np.linalg.norm(joints[0, both] - joints[1, both], axis=-1) <= within_px
-    return bool(near.mean() >= options.same_share)
+    near = both & (np.linalg.norm(joints[0] - joints[1], axis=-1) <= within_px)
+    trunk = both[_TRUNK].sum() >= options.trunk_joints and near[_TRUNK].sum() == both[_TRUNK].sum()
+    return bool(trunk or near.sum() >= options.same_share * both.sum())
+
+
+_TRUNK = [
+    J2D[name] for name in ("neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip")
+]
 
 
 _LIMB_ENDS = np.array([J2D[f"left_{n}"] for n in ("elbow", "wrist", "knee", "ankle")])
