@@ -330,10 +330,11 @@ def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: Refi
 
     Or the whole trunk does: a second look at somebody that slipped has limbs of its own.
     """
-    both = (score > 0).all(0)
+    both = np.asarray((score > 0).all(0))
     if both.sum() < 3:
         return False
-    near = both & (np.linalg.norm(joints[0] - joints[1], axis=-1) <= within_px)
+    away: np.ndarray = np.linalg.norm(joints[0] - joints[1], axis=-1)
+    near = np.asarray(both & (away <= within_px))
     trunk = both[_TRUNK].sum() >= options.trunk_joints and near[_TRUNK].sum() == both[_TRUNK].sum()
     return bool(trunk or near.sum() >= options.same_share * both.sum())
 
