@@ -204,3 +204,22 @@ def test_a_camera_of_another_resolution_is_scaled_and_that_is_said_once(caplog):
     assert [r.getMessage() for r in caplog.records] == [
         "the camera is for 640x480 pictures; its intrinsics are scaled to 320x240"
     ]
+
+
+def test_who_is_hardly_there_is_not_given_out_of_a_single_picture(monkeypatch):
+    from dataclasses import replace
+
+    from tests.test_refine import somebody
+    from xnect.presence import PresenceOptions
+
+    least = PresenceOptions().single_at_least
+    pipeline = load_pipeline()
+    sure, faint = (
+        replace(somebody((x, 120), 80.0), person_score=score)
+        for x, score in ((90, least + 0.01), (200, least - 0.01))
+    )
+    monkeypatch.setattr(pipeline, "_partials", lambda *_, **__: [sure, faint])
+    image = np.zeros((240, 320, 3), np.uint8)
+    (person,) = pipeline(image).people
+    assert abs(person.joints2d_px[:, 0].mean() - 90) < 40
+    assert len(pipeline.find(image)) == 2

@@ -39,7 +39,7 @@ from xnect.lift import lift
 from xnect.mirror import flip_tested
 from xnect.network import Network, channels_last
 from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
-from xnect.presence import supported
+from xnect.presence import PresenceOptions, supported
 from xnect.proportions import Builds, ProportionOptions
 from xnect.refine import RefineOptions, refine, sure_joints
 from xnect.sides import Sides
@@ -128,6 +128,8 @@ class Pipeline:
     def __call__(self, image: np.ndarray) -> Result:
         """One picture, (H, W, 3) uint8 RGB or any kind `as_rgb8` takes; identities are 0.
 
+        Whoever is hardly there (`PresenceOptions.single_at_least`) is left out; `find` has them.
+
         Raises:
             BadInput: an array that is no picture.
         """
@@ -135,6 +137,9 @@ class Pipeline:
         picture = as_rgb8(image)
         camera = self.camera_for(picture)
         poses = self._poses(picture, camera, watch)
+        if self.refiner is not None:  # in a stream the tracker decides who is given out
+            least = PresenceOptions().single_at_least
+            poses = [pose for pose in poses if pose.partial.person_score >= least]
         with watch("fit"):
             people = fit_single(poses, camera, self.fit_options)
         return replace(self._result(Frame(0, 0.0, picture), camera, people, watch), image=picture)
