@@ -25,4 +25,5 @@ for name, accumulate in (("run", 1), ("two", 2)):
     options = changed(batch=8, accumulate=accumulate)
     network, _ = run(out / name, tiny(), batches=Half(), options=options)
     torch.save(network.state_dict(), out / f"{name}{rank}.pt")
+dist.barrier()  # as in `as_command`
 dist.destroy_process_group()

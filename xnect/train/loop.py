@@ -465,6 +465,8 @@ def as_command(run: Callable[[int], str], device: str) -> int:
     try:
         rank = join_processes(device)
         reason = run(rank)
+        if dist.is_initialized():
+            dist.barrier()  # who leaves first takes the others' connections along
         if rank == 0:
             print(reason)
     except XnectError as error:
