@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from tests.test_training_loop import Pair, Pairs, changed, run, tiny
-from xnect.train.loop import join_processes
+from xnect.train.loop import join_processes, leave_processes
 
 out = Path(sys.argv[1])
 rank = join_processes("cpu")
@@ -25,5 +24,4 @@ for name, accumulate in (("run", 1), ("two", 2)):
     options = changed(batch=8, accumulate=accumulate)
     network, _ = run(out / name, tiny(), batches=Half(), options=options)
     torch.save(network.state_dict(), out / f"{name}{rank}.pt")
-dist.barrier()  # as in `as_command`
-dist.destroy_process_group()
+leave_processes(0)

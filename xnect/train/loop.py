@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -462,20 +462,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def as_command(run: Callable[[int], str], device: str) -> int:
     """`run(rank)` in the process group that there may be; prints its reason, 2 on bad input."""
+    status = 0
     try:
         rank = join_processes(device)
         reason = run(rank)
-        if dist.is_initialized():
-            dist.barrier()  # who leaves first takes the others' connections along
         if rank == 0:
             print(reason)
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
+        status = 2
+    except BaseException:
         if dist.is_initialized():
             dist.destroy_process_group()
-    return 0
+        raise
+    if dist.is_initialized():
+        leave_processes(status)
+    return status
+
+
+def leave_processes(status: int) -> NoReturn:
+    """Leave the process group, and end this process.
+
+    At once: threads that torch 2.13 keeps for gloo abort an ordinary exit of Python now and then,
+    after everything is done and written, and `torchrun` then calls the training failed.
+    """
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _train_stage1(
