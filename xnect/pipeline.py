@@ -106,6 +106,7 @@ class Pipeline:
         refiner: nn.Module | None = None,
         refine: RefineOptions = RefineOptions(),
         boxes: BoxOptions = BoxOptions(),
+        presence: PresenceOptions = PresenceOptions(),
         normalisation: Normalisation = Normalisation(),
     ) -> None:
         self.device = torch.device(device)
@@ -122,7 +123,7 @@ class Pipeline:
         self.refiner = None
         if refiner is not None:
             self.refiner = channels_last(folded(refiner).to(self.device, self.kind))
-        self.box_options = boxes
+        self.box_options, self.presence_options = boxes, presence
         self.refine_options = refine
 
     def __call__(self, image: np.ndarray) -> Result:
@@ -138,7 +139,7 @@ class Pipeline:
         camera = self.camera_for(picture)
         poses = self._poses(picture, camera, watch)
         if self.refiner is not None:  # in a stream the tracker decides who is given out
-            least = PresenceOptions().single_at_least
+            least = self.presence_options.single_at_least
             poses = [pose for pose in poses if pose.partial.person_score >= least]
         with watch("fit"):
             people = fit_single(poses, camera, self.fit_options)
@@ -246,7 +247,7 @@ class Pipeline:
                 where = Candidates(people, people, len(people), others(found, people))
             options = replace(self.refine_options, flip_test=flip or self.refine_options.flip_test)
             refined = refine(where, picture, self.refiner, camera, options)
-            refined = supported(refined, people, found, sure)
+            refined = supported(refined, people, found, sure, self.presence_options)
             return refined if follow is None else follow.keep(refined, people, time_s, found)
 
     def _with_small(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xnect.boxes import iou
 from xnect.errors import BadInput, CannotOpenSource
 from xnect.skeleton import J2D, LSP14
 from xnect.train.datasets.files import decode_picture, numbers, read_json
@@ -60,10 +61,8 @@ def _bystanders(boxes: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Boxes (M, 4) other than the person's own (4,): intersection over union < 0.3."""
     if not len(boxes):
         return np.zeros((0, 4))
-    low, high = np.maximum(boxes[:, :2], own[:2]), np.minimum(boxes[:, 2:], own[2:])
-    inter = np.prod(np.maximum(high - low, 0), 1)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], 1) + np.prod(own[2:] - own[:2]) - inter
-    return boxes[inter / np.maximum(area, 1) < 0.3]
+    others: np.ndarray = boxes[iou(boxes, own[None])[:, 0] < 0.3]
+    return others
 
 
 def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) -> Iterator[Sample]:
