@@ -281,3 +281,19 @@ def test_a_second_skeleton_on_the_same_trunk_is_the_same_person():
     assert _same(np.stack([one.joints_px, other]), score, 5.0, options)
     other[J2D["left_hip"]] += 60
     assert not _same(np.stack([one.joints_px, other]), score, 5.0, options)
+
+
+def test_two_people_do_not_have_one_face():
+    from xnect.refine import _one_face
+
+    one = somebody((100, 100), 100.0)
+    other = one.joints_px.copy()
+    face = [J2D[n] for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
+    other[[j for j in range(18) if j not in face]] += 60  # the body of somebody beside
+    joints, score = np.stack([one.joints_px, other]), np.stack([one.score] * 2)
+    assert _one_face(joints, score, 5.0, RefineOptions())
+    score[1, face[2:]] = 0  # too little of it is seen
+    assert not _one_face(joints, score, 5.0, RefineOptions())
+    score[1, face[2:]] = 1
+    joints[1, face] += 20
+    assert not _one_face(joints, score, 5.0, RefineOptions())

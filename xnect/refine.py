@@ -46,6 +46,8 @@ class RefineOptions:
     same_within: float = 0.12  # of the box's longer side: joints at the same place
     same_share: float = 0.6  # of the joints at the same place as a surer person's: the same person
     trunk_joints: int = 4  # of the trunk that both have, all at the same place: the same person
+    face_joints: int = 3  # of the face that both have at least ...
+    face_m: float = 0.1  # ... and whose mean distance is less, at the body's scale: one face
     twin_within: float = 0.05  # of the box's longer side: nearer twins are one limb seen twice
     part_size: float = 0.35  # of the size of somebody whose box holds it all: a limb, not a person
     two_of_joints: int = 6  # joints that both of two whole people have in Stage I ...
@@ -274,11 +276,17 @@ def refine(
     total = score.mean(1)
     order = [i for i in np.argsort(-total, kind="stable") if total[i] >= options.person_at_least]
     size = where.side_px[alive] * PERSON_PX / SIDE_PX
+    face_px = options.face_m * px_per_m(joints, score)
     kept: list[int] = []
     out: list[PartialPose] = []
     for i in order:
         near = options.same_within * size
-        copies = [k for k in kept if _same(joints[[i, k]], score[[i, k]], near[k], options)]
+        copies = [
+            k
+            for k in kept
+            if _same(joints[[i, k]], score[[i, k]], near[k], options)
+            or _one_face(joints[[i, k]], score[[i, k]], face_px[k], options)
+        ]
         if not copies and not _is_part(i, joints, score, options):
             kept.append(i)
             out.append(_pose(joints[i], score[i], margin[i], codes[i]))
@@ -342,6 +350,23 @@ def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: Refi
 _TRUNK = [
     J2D[name] for name in ("neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip")
 ]
+
+
+def _one_face(
+    joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions
+) -> bool:
+    """(2, 18, 2), (2, 18): whether two people would have one face.
+
+    Beside somebody else a look that slipped joins the face of one to the body of the other.
+    """
+    both = (score[:, FACE] > 0).all(0)
+    if both.sum() < options.face_joints:
+        return False
+    away = np.linalg.norm(joints[0, FACE] - joints[1, FACE], axis=-1)
+    return bool(away[both].mean() < within_px)
+
+
+FACE = [J2D[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
 
 
 _LIMB_ENDS = np.array([J2D[f"left_{n}"] for n in ("elbow", "wrist", "knee", "ankle")])

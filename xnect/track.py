@@ -12,7 +12,7 @@
 4. People who overlap may be taken for each other; it is put right when they have come apart
    (`track_meet`).
 5. Foliage, statues' shadows and the like are found with joints that are all doubtful: nobody is
-   given out before the mean score of the joints is `shown_at_least`, and who falls below
+   given out before the mean score of the surest joints is `shown_at_least`, and who falls below
    `hidden_below` in the mean of `hidden_s` is not given out until it rises again.
 
 Somebody who is missed is given out for `coast_s` more, with the last pose.

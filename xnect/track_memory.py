@@ -12,7 +12,7 @@ from xnect.skeleton import BODY
 from xnect.track_options import TrackOptions
 from xnect.types import PartialPose, Person, Pose3D
 
-ENOUGH = 8  # joints; fewer say less about whether somebody is there
+ENOUGH = 8  # joints say whether somebody is there; fewer say less
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class Memory:
     filter_px: OneEuro
     filter_m: OneEuro
     velocity_px_s: np.ndarray
-    quality: float  # mean score of the joints, of late
+    quality: float  # mean score of the surest joints, of late
     own_px: float = 0.0  # `size_px` when nobody had overlapped for a while
     beside_s: float = -np.inf  # when somebody last overlapped
     met: set[int] = field(default_factory=set)  # identities that overlapped, not told apart yet
@@ -119,9 +119,9 @@ def update(
     memory.seen, memory.time_s = pose.partial, time_s
     memory.frames += 1
     gain = max(1 / memory.frames, 1 - np.exp(-passed_s / options.hidden_s))
-    count = (pose.partial.score > 0).sum()
-    gain *= min(1.0, count / ENOUGH)
-    memory.quality += gain * (pose.partial.score.sum() / count - memory.quality)
+    surest = _surest(pose.partial)
+    gain *= len(surest) / ENOUGH
+    memory.quality += gain * (float(surest.mean()) - memory.quality)
     least = options.hidden_below if memory.shown else options.shown_at_least
     memory.shown = not memory.track_id or memory.quality >= least
     memory.pose = filtered(memory, pose, time_s, px)
@@ -154,8 +154,13 @@ def filtered(memory: Memory, pose: Pose3D, time_s: float, px: float) -> Pose3D:
 
 
 def quality(pose: PartialPose) -> float:
-    """Mean score of the joints that are seen; what lacks to `ENOUGH` counts as 0."""
-    return float(pose.score.sum() / max(ENOUGH, (pose.score > 0).sum()))
+    """Mean score of the `ENOUGH` surest joints; what lacks to so many counts as 0."""
+    return float(_surest(pose).sum() / ENOUGH)
+
+
+def _surest(pose: PartialPose) -> np.ndarray:
+    """Scores of the `ENOUGH` surest joints that are seen: hidden legs make nobody doubtful."""
+    return np.sort(pose.score[pose.score > 0])[-ENOUGH:]
 
 
 def as_track(memory: Memory, time_s: float) -> Track:

@@ -24,7 +24,7 @@ class TrackOptions:
     same_2d: float = 0.25  # torsos: a new pose this near to a matched one is its ghost
     confirm_frames: int = 3
     trial_s: float = 0.5  # seen so long before a new number is given, of `shown_at_least` quality
-    trial_below: tuple[float, float] = (0.5, 0.6)  # quality: of somebody alone; beside others
+    trial_below: tuple[float, float] = (0.63, 0.72)  # quality: of somebody alone; beside others
     least_joints: int = 4  # seen of a newcomer: fewer are a limb of somebody
     sure_score: float = 0.6  # person_score of a newcomer, apart from others, given out at once
     first_score: float = 0.35  # the same in the first frame, where nobody can be confirmed yet
@@ -48,8 +48,8 @@ class TrackOptions:
     swap_apart: float = 0.5  # unlikeness of two identities, below which looks say nothing there
     swap_size: float = 0.0  # what a change of size by `far_size` counts there
     overlap: float = 0.3  # share of the smaller box
-    shown_at_least: float = 0.45  # mean score of the joints of somebody who is given out first
-    hidden_below: float = 0.38  # and of somebody who is given out no more
+    shown_at_least: float = 0.58  # mean score of the surest joints of somebody given out first
+    hidden_below: float = 0.5  # and of somebody who is given out no more
     hidden_s: float = 1.0  # over which that is taken
     filter_px: tuple[float, float] = (1.7, 0.3)  # cutoff Hz; beta per px/s of a 512 px wide picture
     filter_m: tuple[float, float] = (1.5, 4.0)  # cutoff Hz; beta per m/s

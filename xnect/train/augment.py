@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from xnect.errors import BadInput
 from xnect.skeleton import FLIP2D, FLIP3D
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN, Sample
 
@@ -23,6 +24,18 @@ class AugmentOptions:
     paste_share: float = 0.15  # of real pictures get rendered people pasted in
     cutout_share: float = 0.05
     max_people: int = 8
+
+
+def as_small_as(share: float, crop_px: int) -> AugmentOptions:
+    """Crops in which people are of every size from this share of the side on; smaller are masked.
+
+    Raises:
+        BadInput: a share that is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise BadInput(f"people of {share} of a training crop's side; give a share between 0 and 1")
+    smallest = min(AugmentOptions.min_person_px, 0.75 * share * crop_px)
+    return AugmentOptions(crop_px, (share, 1.0), min_person_px=smallest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,7 +31,7 @@ from xnect.model import pick_device
 from xnect.network import PRESETS, Network, build_network, channels_last
 from xnect.prepare import Normalisation
 from xnect.skeleton import JOINTS2D
-from xnect.train.augment import AugmentOptions
+from xnect.train.augment import as_small_as
 from xnect.train.batches import Batch, Mixture, Source, loader
 from xnect.train.checkpoint import Ema, file_metadata
 from xnect.train.datasets.lspet import lspet
@@ -330,7 +330,8 @@ class Keeper:
 def _state(network: nn.Module, options: TrainOptions, metadata: dict[str, str]) -> Training:
     channels_last(network.train())
     groups = parameter_groups(network, options.weight_decay)
-    optimizer = torch.optim.AdamW(groups, options.learning_rate, betas=(0.9, options.beta2))
+    betas = (0.9, options.beta2)
+    optimizer = torch.optim.AdamW(groups, options.learning_rate, betas=betas, fused=True)
     world = dist.get_world_size() if dist.is_initialized() else 1
     run = {**asdict(options), "processes": world}
     run |= {name: value for name, value in metadata.items() if name != "options"}
@@ -507,7 +508,7 @@ def _train_stage1(
     torch.manual_seed(options.seed)
     network = build_network(options.preset, backbone=options.backbone or None)
     normalisation = start_from(network, init) if init is not None else Normalisation()
-    augmentation = AugmentOptions(crop_px=options.crop_px)
+    augmentation = as_small_as(options.size_at_least, options.crop_px)
     mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed + 1000 * rank)
     root = shared / "lspet"
     validation = list(itertools.islice(lspet(root, "dev"), 160)) if root.exists() else []

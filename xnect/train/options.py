@@ -17,6 +17,7 @@ class TrainOptions:
     batch: int = 16  # small: from scratch, the number of steps counts most
     accumulate: int = 1  # batches whose gradients make one step
     crop_px: int = 192
+    size_at_least: float = 0.3  # of people's boxes in a crop, of its side
     learning_rate: float = 2e-3
     final_rate_share: float = 0.02
     weight_decay: float = 1e-2
