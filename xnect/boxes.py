@@ -58,9 +58,24 @@ def without_copies(
 
 def iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(N, 4), (M, 4) xyxy -> (N, M) intersection over union, 0..1."""
+    both = _common(one, other)
+    shared: np.ndarray = both / np.maximum(_area(one)[:, None] + _area(other) - both, 1e-9)
+    return shared
+
+
+def inside(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(N, 4), (M, 4) xyxy -> (N, M) share of the first's area that lies in the second, 0..1."""
+    share: np.ndarray = _common(one, other) / np.maximum(_area(one)[:, None], 1e-9)
+    return share
+
+
+def _common(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    both = np.prod(np.maximum(high - low, 0), -1)
-    area, areas = (np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), -1) for b in (one, other))
-    shared: np.ndarray = both / np.maximum(area[:, None] + areas - both, 1e-9)
-    return shared
+    both: np.ndarray = np.prod(np.maximum(high - low, 0), -1)
+    return both
+
+
+def _area(boxes_xyxy: np.ndarray) -> np.ndarray:
+    sides: np.ndarray = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0).prod(-1)
+    return sides

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from xnect.boxes import iou
+from xnect.boxes import inside, iou
 from xnect.types import PartialPose
 
 
@@ -40,7 +40,8 @@ class FollowOptions:
     box_iou: float = 0.5  # of a box and the box of a person's joints: the same person
     whole: int = 14  # joints that Stage I sees of somebody whose box it knows by itself
     beside_iou: float = 0.3  # of the boxes of two people, where a look may slip to the other
-    shadow_iou: float = 0.4  # of whom the refiner alone sees and whom Stage I sees as well
+    shadow_iou: float = 0.4  # of whom the refiner alone sees and whom Stage I sees as well ...
+    shadow_inside: float = 0.8  # ... or share of the former's box: no other person
 
 
 class Candidates(NamedTuple):
@@ -170,7 +171,9 @@ def _shadows(
     if not alone or not confirmed:
         return set()
     boxes = joint_boxes(people)
-    near = iou(boxes[alone], boxes[sorted(confirmed)]).max(1) >= options.shadow_iou
+    others_xyxy = boxes[sorted(confirmed)]
+    near = iou(boxes[alone], others_xyxy).max(1) >= options.shadow_iou
+    near |= inside(boxes[alone], others_xyxy).max(1) >= options.shadow_inside
     return {i for i, shadow in zip(alone, near, strict=True) if shadow}
 
 

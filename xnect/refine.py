@@ -278,6 +278,7 @@ def refine(
     size = where.side_px[alive] * PERSON_PX / SIDE_PX
     face_px = options.face_m * px_per_m(joints, score)
     kept: list[int] = []
+    hidden: set[int] = set()
     out: list[PartialPose] = []
     for i in order:
         near = options.same_within * size
@@ -290,9 +291,10 @@ def refine(
         if not copies and not _is_part(i, joints, score, options):
             kept.append(i)
             out.append(_pose(joints[i], score[i], margin[i], codes[i]))
-        elif (one := first[i]) is not None and copies:
-            if all(_two(one, first[k], near[k], options) for k in copies):
-                out.append(one)  # behind the other: the refiner looked at the wrong one
+        elif copies and all(_two(first[i], first[k], near[k], options) for k in copies):
+            # One is behind the other, and the refiner looked at the wrong one.
+            hidden.add(max([i, *copies], key=lambda n: _away_px(first[n], joints[i])))
+    out += [one for one in (first[n] for n in sorted(hidden)) if one is not None]
     return sorted(out, key=lambda person: -person.person_score)
 
 
@@ -331,6 +333,13 @@ def _two(
         return False
     near = np.linalg.norm(one.joints_px[both] - other.joints_px[both], axis=-1) <= within_px
     return bool(near.mean() < options.two_share)
+
+
+def _away_px(one: PartialPose | None, joints_px: np.ndarray) -> float:
+    """How far Stage I's joints of somebody lie from these (18, 2), mean."""
+    if one is None or not (seen := one.score > 0).any():
+        return 0.0
+    return float(np.linalg.norm(one.joints_px[seen] - joints_px[seen], axis=-1).mean())
 
 
 def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions) -> bool:
