@@ -103,7 +103,8 @@ def test_beside_somebody_else_the_place_of_the_last_frame_is_not_believed():
 def test_whom_the_refiner_alone_sees_at_the_place_of_a_confirmed_person_is_a_shadow():
     follow, person = Follow(), somebody((100, 100), 80.0)
     follow.keep([person, moved(person, 90)], [person, moved(person, 90)], 0.0)
-    shadow = moved(person, 6)
-    assert follow.keep([person, shadow], [person], STEP) == [person]
+    part = replace(person, joints_px=(person.joints_px - 100) * np.float32(0.5) + 105)
+    for shadow in (moved(person, 6), part):  # a part of the body lies inside
+        assert follow.keep([person, shadow], [person], STEP) == [person]
     away = moved(person, 90)
     assert follow.keep([person, away], [person], 2 * STEP) == [person, away]

@@ -277,16 +277,13 @@ def refine(
     order = [i for i in np.argsort(-total, kind="stable") if total[i] >= options.person_at_least]
     size = where.side_px[alive] * PERSON_PX / SIDE_PX
     face_px = options.face_m * px_per_m(joints, score)
+    near = options.same_within * size
     kept: list[int] = []
     hidden: set[int] = set()
     out: list[PartialPose] = []
     for i in order:
-        near = options.same_within * size
         copies = [
-            k
-            for k in kept
-            if _same(joints[[i, k]], score[[i, k]], near[k], options)
-            or _one_face(joints[[i, k]], score[[i, k]], face_px[k], options)
+            k for k in kept if _one(joints[[i, k]], score[[i, k]], near[k], face_px[k], options)
         ]
         if not copies and not _is_part(i, joints, score, options):
             kept.append(i)
@@ -294,7 +291,15 @@ def refine(
         elif copies and all(_two(first[i], first[k], near[k], options) for k in copies):
             # One is behind the other, and the refiner looked at the wrong one.
             hidden.add(max([i, *copies], key=lambda n: _away_px(first[n], joints[i])))
-    out += [one for one in (first[n] for n in sorted(hidden)) if one is not None]
+    for one in (first[n] for n in sorted(hidden)):
+        if one is not None and not any(
+            _one(
+                np.stack([one.joints_px, joints[k]]), np.stack([one.score, score[k]]),
+                near[k], face_px[k], options,
+            )
+            for k in kept
+        ):  # fmt: skip
+            out.append(one)
     return sorted(out, key=lambda person: -person.person_score)
 
 
@@ -340,6 +345,13 @@ def _away_px(one: PartialPose | None, joints_px: np.ndarray) -> float:
     if one is None or not (seen := one.score > 0).any():
         return 0.0
     return float(np.linalg.norm(one.joints_px[seen] - joints_px[seen], axis=-1).mean())
+
+
+def _one(
+    joints: np.ndarray, score: np.ndarray, near_px: float, face_px: float, options: RefineOptions
+) -> bool:
+    """(2, 18, 2), (2, 18): whether these are one person, by the joints or by the face."""
+    return _same(joints, score, near_px, options) or _one_face(joints, score, face_px, options)
 
 
 def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions) -> bool:
