@@ -13,7 +13,14 @@ from tests.test_targets import random_sample
 from xnect.errors import BadInput
 from xnect.network import build_network
 from xnect.skeleton import FLIP2D, FLIP3D
-from xnect.train.augment import AugmentOptions, Warp, colour, random_warp, warp_sample
+from xnect.train.augment import (
+    AugmentOptions,
+    Warp,
+    as_small_as,
+    colour,
+    random_warp,
+    warp_sample,
+)
 from xnect.train.batches import Mixture, Source, collate, loader
 from xnect.train.checkpoint import Ema
 from xnect.train.datasets.coco import joints18_from_coco17
@@ -66,6 +73,24 @@ def test_labels_move_with_the_picture():
             continue
         centre = np.array([(grey * columns).sum(), (grey * rows).sum()]) / mass
         assert np.abs(centre - moved.joints_px[0, joint]).max() < 1.5
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_people_fill_every_share_of_the_crop_from_the_smallest_on(share):
+    rng, options = np.random.default_rng(2), as_small_as(share, 192)
+    one = random_sample(2, 1)
+    size = (one.boxes_xyxy[:, 2:] - one.boxes_xyxy[:, :2]).max()
+    scales = [np.hypot(*random_warp(rng, one, options).matrix[:, 0]) for _ in range(300)]
+    sizes = np.array(scales) * size / 192
+    assert np.quantile(sizes, 0.1) < 1.4 * share
+    assert (sizes > 0.98 * share).mean() > 0.9  # the rest are places chosen at random
+    assert options.min_person_px <= share * 192
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        as_small_as(share, 192)
 
 
 def test_flipping_twice_is_the_identity():
