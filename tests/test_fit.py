@@ -52,14 +52,17 @@ def bodies(count: int, *, seed: int = 0, spread: float = 0.35) -> tuple[np.ndarr
 def seen(
     points_m: np.ndarray, *, noise_px: float = 0.0, noise_m: float = 0.0, seed: int = 0
 ) -> list[Pose3D]:
-    """What a perfect, or a trembling, stage II would give for (P, 27, 3) m points."""
+    """What a perfect, or a trembling, stage II would give for (P, 27, 3) m points.
+
+    Scores are those of good detections; of the lifted joints those of errors of some centimetres.
+    """
     rng = np.random.default_rng(seed)
     poses = []
     for points in points_m:
         pixels = CAMERA.project(points[RIG.seen]) + rng.normal(0, noise_px, (18, 2))
         joints = points[:JOINTS] - points[ROOT] + rng.normal(0, noise_m, (JOINTS, 3))
-        partial = PartialPose(pixels, np.full(18, 0.8), np.zeros((18, 63)), 0.9)
-        poses.append(Pose3D(partial, joints - joints[ROOT], np.full(JOINTS, 0.8)))
+        partial = PartialPose(pixels, np.full(18, 0.95), np.zeros((18, 63)), 0.9)
+        poses.append(Pose3D(partial, joints - joints[ROOT], np.full(JOINTS, 0.63)))
     return poses
 
 
@@ -323,3 +326,21 @@ def test_a_real_man_is_placed_within_centimetres() -> None:
         assert off[:, :2].mean() < 0.02
         assert off[:, 2].mean() < 0.08
     assert len(FROM_COCO17) == len(JOINTS2D)
+
+
+def test_limbs_get_the_lengths_of_the_rig_and_keep_their_directions() -> None:
+    from xnect.evidence import on_bones
+
+    points, _ = bodies(3, seed=3)
+    joints = points[:, :JOINTS] - points[:, ROOT, None]
+    lengths = np.linalg.norm(joints - joints[:, PARENTS], axis=-1)
+    np.testing.assert_allclose(on_bones(joints, lengths), joints, atol=1e-12)
+    shrunk = joints.copy()  # as the mean over several arms and legs
+    for side in ("left", "right"):
+        for a, b in (("shoulder", "elbow"), ("hip", "knee")):
+            start, end = J3D[f"{side}_{a}"], J3D[f"{side}_{b}"]
+            tips = [J3D[f"{side}_{n}"] for n in ("wrist", "hand")] * (b == "elbow")
+            tips += [J3D[f"{side}_{n}"] for n in ("ankle", "foot")] * (b == "knee")
+            shift = 0.3 * (shrunk[:, start] - shrunk[:, end])
+            shrunk[:, [end, *tips]] += shift[:, None]
+    np.testing.assert_allclose(on_bones(shrunk, lengths), joints, atol=1e-12)
