@@ -43,14 +43,14 @@ _HINGE_ANGLES = slice(3 * len(RIG.balls), None)
 class Weights:
     """What each term counts, in square metres per square metre or per square radian.
 
-    The unit is the 3D term: a lifted joint of score 0.7 weighs 1 (`evidence.TRUST_3D`).  A weight is
-    about the variance of such a joint over that of the term's own residual; measured by
+    The unit is the 3D term: a lifted joint of score 0.7 weighs 1 (`evidence.TRUST_3D`).  A weight
+    is about the variance of such a joint over that of the term's own residual; measured by
     `benchmarks/fit_ablation.py` and on rendered clips.
     """
 
     shape_3d: float = 2.0
     seen_2d: float = (
-        2.0  # of a 2D joint of score 1, which is less wrong than a lifted one, in metres
+        2.0  # of a 2D joint of score 1: less wrong than a lifted one, in metres
     )
     limits: float = 10.0  # far stiffer than evidence, yet no wall that stops the search
     ease: float = 1e-4  # decides only what nothing shows
