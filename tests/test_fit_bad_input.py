@@ -211,7 +211,7 @@ def test_feet_below_the_floor_are_lifted_and_standing_feet_slip_less() -> None:
         across = np.diff(np.stack(feet)[5:], axis=0)[..., [0, 2]]
         slips.append(np.linalg.norm(across, axis=-1).mean())
         sunk.append(np.maximum(np.stack(feet)[5:, :, 1] - ground_m, 0).max())
-    assert slips[1] < 0.7 * slips[0]
+    assert slips[1] < 0.8 * slips[0]
     assert sunk[1] < 0.002
     assert sunk[1] <= sunk[0]
 

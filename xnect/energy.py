@@ -43,22 +43,20 @@ _HINGE_ANGLES = slice(3 * len(RIG.balls), None)
 class Weights:
     """What each term counts, in square metres per square metre or per square radian.
 
-    The unit is the 3D term: a lifted joint of score 0.7 weighs 1 (`evidence.TRUST_3D`).  A weight
+    The unit is the 3D term: a lifted joint of score 0.63 weighs 1 (`evidence.TRUST_3D`).  A weight
     is about the variance of such a joint over that of the term's own residual; measured by
     `benchmarks/fit_ablation.py` and on rendered clips.
     """
 
-    shape_3d: float = 2.0
-    seen_2d: float = (
-        2.0  # of a 2D joint of score 1: less wrong than a lifted one, in metres
-    )
+    shape_3d: float = 2.5
+    seen_2d: float = 4.0  # of a 2D joint of score 1: less wrong than a lifted one, in metres
     limits: float = 10.0  # far stiffer than evidence, yet no wall that stops the search
     ease: float = 1e-4  # decides only what nothing shows
     steady: float = 0.1  # of rotations against constant speed, at 30 frames/s
     depth: float = 1.0  # of the root's depth against its expected one, at 30 frames/s
     root: float = 3.0  # of the root across the view, at 30 frames/s
-    floor: float = 3.0  # of heights and of standing feet, when the floor is known
-    sunk: float = 20.0  # times `floor`, of heights below the floor, where nobody is
+    floor: float = 2.0  # of heights and of standing feet, when the floor is known
+    sunk: float = 30.0  # times `floor`, of heights below the floor, where nobody is
     soft_3d_m: float = 0.7  # beyond this a lifted joint is an outlier
     soft_2d_m: float = 0.4
     soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly

@@ -145,6 +145,9 @@ def unfiltered() -> tuple[TrackOptions, FitOptions]:
     return TrackOptions(filter_px=passing, filter_m=passing), FitOptions(weights=loose)
 
 
+REFINED_LIFTER = "lifter_refined.safetensors"
+"""Stage II that has learnt from what the refiner says of people, errors and all."""
+
 _PASSING_HZ = 1e6
 _LOOSE = 0.25  # measured by `benchmarks/smoothing.py`
 
@@ -204,7 +207,7 @@ def load_pipeline(
         proportions = replace(proportions, given=True) if proportions else None
     return Pipeline(
         network,
-        load_lifter(WEIGHTS / "lifter.safetensors"),
+        load_lifter(WEIGHTS / (REFINED_LIFTER if refine else "lifter.safetensors")),
         input_hw=PRESETS[metadata["preset"]].input_hw,
         camera=camera,
         device=pick_device(device),

@@ -10,9 +10,7 @@ from xnect.appearance import BINS, learned
 from xnect.one_euro import OneEuro
 from xnect.skeleton import BODY
 from xnect.track_options import TrackOptions
-from xnect.types import PartialPose, Person, Pose3D
-
-ENOUGH = 8  # joints say whether somebody is there; fewer say less
+from xnect.types import SUREST, PartialPose, Person, Pose3D
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,8 +117,8 @@ def update(
     memory.seen, memory.time_s = pose.partial, time_s
     memory.frames += 1
     gain = max(1 / memory.frames, 1 - np.exp(-passed_s / options.hidden_s))
-    surest = _surest(pose.partial)
-    gain *= len(surest) / ENOUGH
+    surest = pose.partial.surest()
+    gain *= len(surest) / SUREST
     memory.quality += gain * (float(surest.mean()) - memory.quality)
     least = options.hidden_below if memory.shown else options.shown_at_least
     memory.shown = not memory.track_id or memory.quality >= least
@@ -154,13 +152,8 @@ def filtered(memory: Memory, pose: Pose3D, time_s: float, px: float) -> Pose3D:
 
 
 def quality(pose: PartialPose) -> float:
-    """Mean score of the `ENOUGH` surest joints; what lacks to so many counts as 0."""
-    return float(_surest(pose).sum() / ENOUGH)
-
-
-def _surest(pose: PartialPose) -> np.ndarray:
-    """Scores of the `ENOUGH` surest joints that are seen: hidden legs make nobody doubtful."""
-    return np.sort(pose.score[pose.score > 0])[-ENOUGH:]
+    """Mean score of the surest joints; what lacks to eight counts as 0."""
+    return float(pose.surest().sum() / SUREST)
 
 
 def as_track(memory: Memory, time_s: float) -> Track:

@@ -43,6 +43,17 @@ class PartialPose:
         """(18,) scores of the joints that are evidence in 3D, 0 for all others."""
         return self.score if self.sure is None else np.where(self.sure, self.score, 0)
 
+    def surest(self) -> np.ndarray:
+        """Scores of the eight surest joints, or of as many as are seen, in rising order.
+
+        They tell whether somebody is there: hidden legs make nobody doubtful.
+        """
+        return np.sort(self.score[self.score > 0])[-SUREST:]
+
+
+SUREST = 8
+"""Joints that say whether somebody is there."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose3D:
