@@ -12,7 +12,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from xnect.skeleton import BODY, J2D, J3D, LIMBS
+from xnect.skeleton import BODY, FACE, J2D, J3D, LIMBS
 from xnect.types import Person, Result
 
 COLOURS: tuple[tuple[int, int, int], ...] = (
@@ -27,8 +27,6 @@ _EAR_SHOULDER = (
 )
 DRAWN_LIMBS = tuple(limb for limb in LIMBS if limb not in _EAR_SHOULDER)
 """The limbs without ear-shoulder, which only serve the association."""
-
-_FACE = {J2D[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")}
 
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 _BACKGROUND = (24, 27, 33)
@@ -194,7 +192,7 @@ def _draw_skeleton(
         width = 2 * size if min(score[a], score[b]) >= SURE else max(size // 2, 1)
         _line(canvas, joints_px[[a, b]], _side(base, b), width)
     for joint in np.flatnonzero(good):
-        radius = 0.8 if joint in _FACE or score[joint] < SURE else 1.5
+        radius = 0.8 if joint in FACE or score[joint] < SURE else 1.5
         _dot(canvas, joints_px[joint], radius * size, (255, 255, 255))
 
 

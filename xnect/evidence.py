@@ -21,7 +21,7 @@ from xnect.place import place
 from xnect.residuals import FEET
 from xnect.rig import JOINTS, RIG, SOLES_M
 from xnect.rotations import matrix_from_quat, matrix_from_rotvec, rotvec_from_matrix, unit
-from xnect.skeleton import BODY, J2D, J3D, REFERENCE_STATURE_M, ROOT, SEEN_AS
+from xnect.skeleton import BODY, FACE, J2D, J3D, REFERENCE_STATURE_M, ROOT, SEEN_AS
 from xnect.track import Track
 from xnect.types import Person
 
@@ -36,9 +36,7 @@ Measured on rendered clips with known poses: 2D joints of score 0.9, 0.75 and 0.
 99 and 168 mm.
 """
 
-_OF_LIMBS = ("elbow", "wrist", "knee", "ankle")
 _IDENTITY = np.tile((1.0, 0, 0, 0), (JOINTS, 1))
-_FACE = [J2D[n] for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
 _SHOWN = np.array([SEEN_AS.index(i) if i in SEEN_AS else -1 for i in range(len(J2D))])
 _PLACING = (_SHOWN >= 0).astype(np.float64)  # the face has no joint to place it by
 _SOLES_M = np.tile(list(SOLES_M.values()), 2)
@@ -67,7 +65,7 @@ class Evidence:
 
     size: np.ndarray  # (P,) of the body against the reference body
     rest_m: np.ndarray  # (P, N, 3) the rig's rest offsets
-    target_m: np.ndarray  # (P, 21, 3) lifted joints from the pelvis, on bones of the rig's lengths
+    target_m: np.ndarray  # (P, 21, 3) lifted joints from the pelvis, metric, see `on_bones`
     target_weight: np.ndarray  # (P, 21)
     rays: np.ndarray  # (P, 18, 2)
     ray_weight: np.ndarray  # (P, 18)
@@ -150,7 +148,7 @@ def gather(
     known = np.minimum(1, np.array([t.frames for t in tracks]) / past.grow_frames)
     root_weight = np.stack([rate, rate, rate * known], 1) * ~moved[:, None]
     weight_2d = np.ones(len(J2D))
-    weight_2d[_FACE] = face
+    weight_2d[FACE] = face
     return Evidence(
         size=size,
         rest_m=rest,
@@ -170,37 +168,23 @@ def gather(
 
 
 def on_bones(joints_m: np.ndarray, lengths_m: np.ndarray) -> np.ndarray:
-    """(P, 21, 3) m from the pelvis, (P, 21) m -> limbs of at least these lengths, as they point.
+    """(P, 21, 3) m from the pelvis, (P, 21) m -> arms and legs of these lengths, as they point.
 
     A mean over what may be, as a lifted pose is one, has limbs that are too short; a rig of whole
-    ones would bend elbows and knees to reach the places of their ends.
+    ones would bend elbows and knees to reach the places of their ends.  A limb is made at most
+    three times as long; the trunk, hands and feet keep their lengths.
     """
-    out = joints_m.copy()
-    for joint, parent in OUTWARD:
-        bone = joints_m[:, joint] - joints_m[:, parent]
-        length = np.linalg.norm(bone, axis=-1)
-        stretch = np.ones(len(bone))
-        if joint in _LIMBS:
-            stretch = lengths_m[:, joint] / np.maximum(length, 0.3 * lengths_m[:, joint])
-        out[:, joint] = out[:, parent] + stretch[:, None] * bone
+    bones = joints_m - joints_m[:, _PARENTS] * (_PARENTS >= 0)[:, None]
+    length, whole = np.linalg.norm(bones[:, _LIMBS], axis=-1), lengths_m[:, _LIMBS]
+    bones[:, _LIMBS] *= (whole / np.maximum(length, whole / 3))[..., None]
+    out: np.ndarray = RIG.above[:JOINTS, :JOINTS] @ bones
     return out
 
 
-_LIMBS = {J3D[f"{side}_{n}"] for side in ("left", "right") for n in _OF_LIMBS}
-
-
-def _outward() -> tuple[tuple[int, int], ...]:
-    pairs, done = [], {ROOT}
-    while len(done) < JOINTS:
-        for joint, parent in enumerate(BODY.parents):
-            if joint not in done and parent in done:
-                pairs.append((joint, parent))
-                done.add(joint)
-    return tuple(pairs)
-
-
-OUTWARD = _outward()
-"""Joints and their parents, from the pelvis outwards."""
+_PARENTS = RIG.parents[:JOINTS]
+_LIMBS = [
+    J3D[f"{side}_{n}"] for side in ("left", "right") for n in ("elbow", "wrist", "knee", "ankle")
+]
 
 
 def body_size(lengths_m: np.ndarray) -> np.ndarray:

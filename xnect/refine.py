@@ -27,7 +27,7 @@ from xnect.mirror import mirrored_codes, x_negated
 from xnect.network import STRIDE
 from xnect.prepare import normalise
 from xnect.refiner import PERSON_PX, SIDE_PX
-from xnect.skeleton import FLIP2D, J2D
+from xnect.skeleton import FACE, FLIP2D, J2D
 from xnect.types import PartialPose
 
 MARGIN_GREY = 114
@@ -385,9 +385,6 @@ def _one_face(
         return False
     away = np.linalg.norm(joints[0, FACE] - joints[1, FACE], axis=-1)
     return bool(away[both].mean() < within_px)
-
-
-FACE = [J2D[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
 
 
 _LIMB_ENDS = np.array([J2D[f"left_{n}"] for n in ("elbow", "wrist", "knee", "ankle")])

@@ -40,6 +40,8 @@ JOINTS3D: tuple[str, ...] = (
 
 J2D = {name: i for i, name in enumerate(JOINTS2D)}
 J3D = {name: i for i, name in enumerate(JOINTS3D)}
+FACE = [J2D[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
+"""2D joints of the face."""
 ROOT = J3D["pelvis"]
 
 LIMBS: tuple[tuple[int, int], ...] = (

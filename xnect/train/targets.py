@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xnect.network import STRIDE
-from xnect.skeleton import BONE_PARENTS, CODE_BONES, CODE_UNIT_M, J2D, LIMBS, ROOT
+from xnect.skeleton import BONE_PARENTS, CODE_BONES, CODE_UNIT_M, FACE, LIMBS, ROOT
 from xnect.train.batches import Batch
 from xnect.train.samples import UNKNOWN
 
@@ -173,8 +173,6 @@ def bone_codes(
     shape = (21, h, w)
     return codes[..., :-1].reshape(count, 63, h, w), weight[:, :-1].unflatten(1, shape)
 
-
-FACE = [J2D[n] for n in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
 
 BOX_JOINTS = 3
 """Joints that are seen or located of somebody who has a box; of others nothing is learnt."""
