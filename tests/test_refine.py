@@ -1,6 +1,5 @@
 """The second look: places move with the picture, copies and nobody are dropped."""
 
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from tests.fakes import person as fake_person
 from xnect.calib.camera import Camera
 from xnect.errors import BadWeights
-from xnect.lift import lift
 from xnect.model import WEIGHTS, load_pipeline, load_refiner
 from xnect.network import build_network
 from xnect.refine import (
@@ -21,10 +19,9 @@ from xnect.refine import (
     px_per_m,
     refine,
     squares,
-    sure_joints,
 )
 from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
-from xnect.skeleton import FLIP2D, FLIP3D, J2D
+from xnect.skeleton import FLIP2D, FLIP3D
 from xnect.types import PartialPose
 
 SIDE = SIDE_PX // 8
@@ -237,65 +234,3 @@ def test_weights_of_another_network_are_refused():
 def test_the_bundled_refiner_is_used_by_default():
     assert load_pipeline().refiner is not None
     assert load_pipeline(refine=False).refiner is None
-
-
-def test_only_sure_joints_are_evidence_but_never_fewer_than_three():
-    one = somebody((100, 100), 100.0)
-    score = np.linspace(0.1, 0.95, 18).astype(np.float32)
-    sure = sure_joints(replace(one, score=score), RefineOptions(twin_within=0.0))
-    np.testing.assert_array_equal(sure, score >= 0.5)
-    assert sure_joints(replace(one, score=score / 5)).sum() == 3
-
-
-def test_of_two_sides_on_one_limb_the_surer_is_evidence():
-    one = somebody((100, 100), 100.0)
-    left, right = J2D["left_knee"], J2D["right_knee"]
-    one.joints_px[left] = one.joints_px[right] + 1
-    one.score[right] = 0.7
-    sure = sure_joints(one)
-    assert sure[left]
-    assert not sure[right]
-    assert sure.sum() == 17
-
-
-def test_unsure_joints_are_shown_but_not_lifted():
-    """The pose in 3D is the same wherever an unsure joint lies."""
-    one = replace(somebody((320, 240), 200.0), sure=np.arange(18) != J2D["left_wrist"])
-    other = replace(one, joints_px=one.joints_px.copy())
-    other.joints_px[J2D["left_wrist"]] += 50
-    camera, lifter = Camera.guess(480, 640), load_pipeline().lifter
-    np.testing.assert_array_equal(
-        lift([one], lifter, camera=camera)[0].joints_m,
-        lift([other], lifter, camera=camera)[0].joints_m,
-    )
-
-
-def test_a_second_skeleton_on_the_same_trunk_is_the_same_person():
-    from xnect.refine import _same
-
-    one = somebody((100, 100), 100.0)
-    other = one.joints_px.copy()
-    limbs = [
-        J2D[f"{s}_{n}"] for s in ("left", "right") for n in ("elbow", "wrist", "knee", "ankle")
-    ]
-    other[limbs] += 60
-    score, options = np.stack([one.score] * 2), RefineOptions(same_share=0.9)
-    assert _same(np.stack([one.joints_px, other]), score, 5.0, options)
-    other[J2D["left_hip"]] += 60
-    assert not _same(np.stack([one.joints_px, other]), score, 5.0, options)
-
-
-def test_two_people_do_not_have_one_face():
-    from xnect.refine import _one_face
-
-    one = somebody((100, 100), 100.0)
-    other = one.joints_px.copy()
-    face = [J2D[n] for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
-    other[[j for j in range(18) if j not in face]] += 60  # the body of somebody beside
-    joints, score = np.stack([one.joints_px, other]), np.stack([one.score] * 2)
-    assert _one_face(joints, score, 5.0, RefineOptions())
-    score[1, face[2:]] = 0  # too little of it is seen
-    assert not _one_face(joints, score, 5.0, RefineOptions())
-    score[1, face[2:]] = 1
-    joints[1, face] += 20
-    assert not _one_face(joints, score, 5.0, RefineOptions())

@@ -41,8 +41,9 @@ from xnect.network import Network, channels_last
 from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
 from xnect.presence import PresenceOptions, supported
 from xnect.proportions import Builds, ProportionOptions
-from xnect.refine import RefineOptions, refine, sure_joints
+from xnect.refine import RefineOptions, refine
 from xnect.sides import Sides
+from xnect.sure_joints import sure_joints
 from xnect.times import Times
 from xnect.track import Tracker, TrackOptions
 from xnect.types import Frame, PartialPose, Person, Pose3D, Result
@@ -287,7 +288,7 @@ class Pipeline:
             with watch("track"):
                 partials = sides.update(partials, time_s)
         if self.refiner is not None:
-            partials = [replace(p, sure=sure_joints(p, self.refine_options)) for p in partials]
+            partials = [replace(p, sure=sure_joints(p)) for p in partials]
         with watch("lift"):
             return lift(partials, self.lifter, camera=camera)
 

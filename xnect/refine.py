@@ -6,13 +6,13 @@
 | 2 | a square round it, resized to 160 x 160 without aliasing |
 | 3 | the refiner, all people in one batch |
 | 4 | the best cell of each joint, moved by its offset, and the 3D codes that are there |
-| 5 | people who turn out to be the same one, or none, are dropped |
+| 5 | people who turn out to be the same one (`same_person`), or none, are dropped |
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -27,7 +27,8 @@ from xnect.mirror import mirrored_codes, x_negated
 from xnect.network import STRIDE
 from xnect.prepare import normalise
 from xnect.refiner import PERSON_PX, SIDE_PX
-from xnect.skeleton import FACE, FLIP2D, J2D
+from xnect.same_person import Looks, SameOptions, different
+from xnect.skeleton import FLIP2D
 from xnect.types import PartialPose
 
 MARGIN_GREY = 114
@@ -41,19 +42,10 @@ class RefineOptions:
     again_from: float = 0.1  # of the square's side: smaller moves of the box need no further look
     shrink_at_most: float = 0.6  # of the square's side, from look to look
     joint_at_least: float = 0.1  # heatmap value below which a joint is absent
-    evidence_at_least: float = 0.5  # below it a joint is shown, but no evidence for the pose in 3D
     person_at_least: float = 0.25  # mean of the joints' values below which there is nobody
-    same_within: float = 0.12  # of the box's longer side: joints at the same place
-    same_share: float = 0.6  # of the joints at the same place as a surer person's: the same person
-    trunk_joints: int = 4  # of the trunk that both have, all at the same place: the same person
-    face_joints: int = 3  # of the face that both have at least ...
-    face_m: float = 0.1  # ... and whose mean distance is less, at the body's scale: one face
-    twin_within: float = 0.05  # of the box's longer side: nearer twins are one limb seen twice
-    part_size: float = 0.35  # of the size of somebody whose box holds it all: a limb, not a person
-    two_of_joints: int = 6  # joints that both of two whole people have in Stage I ...
-    two_share: float = 0.34  # ... of which fewer than this share are at the same place
     smallest_m: float = 0.6  # side of the box at the least, by the median of the limbs found
     flip_test: bool = False
+    same: SameOptions = field(default_factory=SameOptions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -268,39 +260,19 @@ def refine(
         seen.put(again, _look_at(picture, better, refiner, options))
         where.put(again, better)
     alive = np.flatnonzero(seen.score.any(1))
-    first = [people.people[i] if i < people.found else None for i in alive]  # as Stage I saw them
     joints, score, margin = seen.joints_px[alive], seen.score[alive], seen.margin[alive]
     codes = seen.codes[alive]
     if camera is not None and len(alive):
         codes = _in_camera(codes, camera.rays(joints), score)
     total = score.mean(1)
     order = [i for i in np.argsort(-total, kind="stable") if total[i] >= options.person_at_least]
-    size = where.side_px[alive] * PERSON_PX / SIDE_PX
-    face_px = options.face_m * px_per_m(joints, score)
-    near = options.same_within * size
-    kept: list[int] = []
-    hidden: set[int] = set()
-    out: list[PartialPose] = []
-    for i in order:
-        copies = [
-            k for k in kept if _one(joints[[i, k]], score[[i, k]], near[k], face_px[k], options)
-        ]
-        if not copies and not _is_part(i, joints, score, options):
-            kept.append(i)
-            out.append(_pose(joints[i], score[i], margin[i], codes[i]))
-        elif copies and all(_two(first[i], first[k], near[k], options) for k in copies):
-            # One is behind the other, and the refiner looked at the wrong one.
-            hidden.add(max([i, *copies], key=lambda n: _away_px(first[n], joints[i])))
-    for one in (first[n] for n in sorted(hidden)):
-        if one is not None and not any(
-            _one(
-                np.stack([one.joints_px, joints[k]]), np.stack([one.score, score[k]]),
-                near[k], face_px[k], options,
-            )
-            for k in kept
-        ):  # fmt: skip
-            out.append(one)
-    return sorted(out, key=lambda person: -person.person_score)
+    looks = Looks(
+        joints, score, where.side_px[alive] * PERSON_PX / SIDE_PX, px_per_m(joints, score),
+        [people.people[i] if i < people.found else None for i in alive],
+    )  # fmt: skip
+    kept, hidden = different(looks, order, options.same)
+    out = [_pose(joints[i], score[i], margin[i], codes[i]) for i in kept]
+    return sorted([*out, *hidden], key=lambda person: -person.person_score)
 
 
 def _look_at(
@@ -325,100 +297,6 @@ def _moved(old: Square, new: Square) -> np.ndarray:
     shift = np.abs(new.centre_px - old.centre_px).max(1)
     moved: np.ndarray = np.maximum(shift, np.abs(new.side_px - old.side_px)) / old.side_px
     return moved
-
-
-def _two(
-    one: PartialPose | None, other: PartialPose | None, within_px: float, options: RefineOptions
-) -> bool:
-    """Whether Stage I saw two people: many joints of both, and few at the same place."""
-    if one is None or other is None:
-        return False
-    both = (one.score > 0) & (other.score > 0)
-    if both.sum() < options.two_of_joints:
-        return False
-    near = np.linalg.norm(one.joints_px[both] - other.joints_px[both], axis=-1) <= within_px
-    return bool(near.mean() < options.two_share)
-
-
-def _away_px(one: PartialPose | None, joints_px: np.ndarray) -> float:
-    """How far Stage I's joints of somebody lie from these (18, 2), mean."""
-    if one is None or not (seen := one.score > 0).any():
-        return 0.0
-    return float(np.linalg.norm(one.joints_px[seen] - joints_px[seen], axis=-1).mean())
-
-
-def _one(
-    joints: np.ndarray, score: np.ndarray, near_px: float, face_px: float, options: RefineOptions
-) -> bool:
-    """(2, 18, 2), (2, 18): whether these are one person, by the joints or by the face."""
-    return _same(joints, score, near_px, options) or _one_face(joints, score, face_px, options)
-
-
-def _same(joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions) -> bool:
-    """(2, 18, 2), (2, 18): whether most of the joints that both have lie at the same place.
-
-    Or the whole trunk does: a second look at somebody that slipped has limbs of its own.
-    """
-    both = np.asarray((score > 0).all(0))
-    if both.sum() < 3:
-        return False
-    away: np.ndarray = np.linalg.norm(joints[0] - joints[1], axis=-1)
-    near = np.asarray(both & (away <= within_px))
-    trunk = both[_TRUNK].sum() >= options.trunk_joints and near[_TRUNK].sum() == both[_TRUNK].sum()
-    return bool(trunk or near.sum() >= options.same_share * both.sum())
-
-
-_TRUNK = [
-    J2D[name] for name in ("neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip")
-]
-
-
-def _one_face(
-    joints: np.ndarray, score: np.ndarray, within_px: float, options: RefineOptions
-) -> bool:
-    """(2, 18, 2), (2, 18): whether two people would have one face.
-
-    Beside somebody else a look that slipped joins the face of one to the body of the other.
-    """
-    both = (score[:, FACE] > 0).all(0)
-    if both.sum() < options.face_joints:
-        return False
-    away = np.linalg.norm(joints[0, FACE] - joints[1, FACE], axis=-1)
-    return bool(away[both].mean() < within_px)
-
-
-_LIMB_ENDS = np.array([J2D[f"left_{n}"] for n in ("elbow", "wrist", "knee", "ankle")])
-_TWINS = np.array(FLIP2D)[_LIMB_ENDS]
-
-
-def sure_joints(person: PartialPose, options: RefineOptions = RefineOptions()) -> np.ndarray:
-    """(18,) bool: the joints that are sure enough to be evidence in 3D; at least three are.
-
-    The refiner names a place for every joint, also for hidden ones.  Without the unsure ones, and
-    without the weaker of left and right that lie on one limb, Stage II completes the pose better
-    (measured by `xnect.eval synth`).
-    """
-    joints, score = person.joints_px, person.score
-    seen = score > 0
-    if seen.sum() <= 3:
-        return seen
-    size = float(np.ptp(joints[seen], axis=0).max())
-    sure: np.ndarray = seen & (score >= min(options.evidence_at_least, np.sort(score)[-3]))
-    away = np.linalg.norm(joints[_LIMB_ENDS] - joints[_TWINS], axis=-1)
-    near = (away < options.twin_within * size) & seen[_LIMB_ENDS] & seen[_TWINS]
-    left = score[_LIMB_ENDS] < score[_TWINS]
-    sure[_LIMB_ENDS[near & left]] = False
-    sure[_TWINS[near & ~left]] = False
-    return sure
-
-
-def _is_part(one: int, joints: np.ndarray, score: np.ndarray, options: RefineOptions) -> bool:
-    """Whether a person is tiny and wholly in the box of another: a limb taken for somebody."""
-    low = np.where((score > 0)[..., None], joints, np.inf).min(1)  # (P, 2)
-    high = np.where((score > 0)[..., None], joints, -np.inf).max(1)
-    holds = ((low <= low[one]) & (high >= high[one])).all(1)
-    size = (high - low).max(1)
-    return bool((holds & (size[one] < options.part_size * size)).any())
 
 
 def _pose(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,9 @@ from xnect.model import WEIGHTS, load_refiner
 from xnect.network import STRIDE, channels_last
 from xnect.pipeline import fast_bf16
 from xnect.prepare import normalise
-from xnect.refine import RefineOptions, best_cells, look, read_codes, sure_joints
+from xnect.refine import RefineOptions, best_cells, look, read_codes
 from xnect.skeleton import FLIP2D, FLIP3D, J3D, SEEN_AS
+from xnect.sure_joints import sure_joints
 from xnect.synth.evidence import Evidence, EvidenceOptions
 from xnect.train.person_crops import PersonCrops, in_front, read_person_crops
 from xnect.train.refiner import RefinerAugment, Seen, augment_person
@@ -34,7 +34,7 @@ from xnect.train.samples import read_arrays
 from xnect.types import PartialPose
 
 SURE_AT_LEAST = (0.1, 0.6)
-"""Range of `RefineOptions.evidence_at_least`, drawn for each person."""
+"""Range of `sure_joints`'s `at_least`, drawn for each person."""
 
 _SHOWN = np.array([j for j in SEEN_AS if j >= 0])  # 2D joints that have one in 3D ...
 _SHOWN3D = np.array([k for k, j in enumerate(SEEN_AS) if j >= 0])  # ... and which
@@ -95,14 +95,12 @@ def _told(
     heatmaps, offsets, maps = look(refiner, inputs, flip_test=False)
     cells, score = best_cells(heatmaps, offsets)
     codes = read_codes(maps, cells)
-    options = RefineOptions()
-    score = np.where(score >= options.joint_at_least, score, 0.0)
+    score = np.where(score >= RefineOptions().joint_at_least, score, 0.0)
     rays, kept = np.zeros((len(batch), 18, 2)), np.zeros((len(batch), 18))
     for i, (_, focal, shift) in enumerate(batch):
         pixels = cells[i] * STRIDE + (STRIDE - 1) / 2
         told = PartialPose(pixels, score[i], codes[i], 1.0)
-        at_least = rng.uniform(*SURE_AT_LEAST)
-        sure = sure_joints(told, replace(options, evidence_at_least=at_least))
+        sure = sure_joints(told, at_least=rng.uniform(*SURE_AT_LEAST))
         kept[i] = np.where(sure, score[i], 0.0)
         rays[i] = (pixels - shift) / focal
     truth = np.stack([seen.joints3d_m for seen, _, _ in batch])
