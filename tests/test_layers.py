@@ -116,8 +116,9 @@ def test_open3d_is_imported_by_the_3d_viewer_only() -> None:
 
 
 def test_only_programs_print() -> None:
+    frame = "xnect/train/processes.py"  # `as_command`, of the programs in that folder
     for path in FILES:
-        if path.relative_to(ROOT).parts[0] == "demo":
+        if path.relative_to(ROOT).parts[0] == "demo" or identifier(path) == frame:
             continue
         for node in ast.walk(parsed(path)):
             called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)

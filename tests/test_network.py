@@ -16,7 +16,7 @@ from xnect.heads.context import Context
 from xnect.model import bundled_weights, load_network
 from xnect.network import PRESETS, build_network, count_parameters
 from xnect.train.checkpoint import save_weights
-from xnect.train.loop import start_from
+from xnect.train.stage1 import start_from
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))

@@ -1,6 +1,5 @@
 """The second look: places move with the picture, copies and nobody are dropped."""
 
-
 import cv2
 import numpy as np
 import pytest

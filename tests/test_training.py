@@ -25,10 +25,10 @@ from xnect.train.batches import Mixture, Source, collate, loader
 from xnect.train.checkpoint import Ema
 from xnect.train.datasets.coco import joints18_from_coco17
 from xnect.train.descent import optimizer_step, rate_at
-from xnect.train.loop import stage1_step
 from xnect.train.losses import heatmap_loss
 from xnect.train.options import TrainOptions
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN, Shards, write_shard
+from xnect.train.stage1 import stage1_step
 from xnect.train.targets import make_targets
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -24,7 +24,7 @@ from xnect.errors import BadInput, BadWeights, CannotWrite, MissingExtra, Unknow
 from xnect.model import bundled_weights, load_network, load_pipeline
 from xnect.network import build_network
 from xnect.prepare import Normalisation, normalise
-from xnect.train import loop
+from xnect.train import stage1
 from xnect.train.augment import AugmentOptions
 from xnect.train.batches import collate
 from xnect.train.checkpoint import (
@@ -33,10 +33,12 @@ from xnect.train.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from xnect.train.loop import TrainingFailed, mixture_sources, read_shares, stage1_step, train
+from xnect.train.lanes import mixture_sources, read_shares
+from xnect.train.loop import TrainingFailed, train
 from xnect.train.options import TrainOptions, add_flags
 from xnect.train.progress import Progress, remaining_s
 from xnect.train.samples import write_shard
+from xnect.train.stage1 import stage1_step
 from xnect.train.targets import make_targets
 
 HERE = Path(__file__).resolve().parent
@@ -328,10 +330,10 @@ def test_every_option_has_a_flag():
 
 def test_the_command_says_what_is_wrong_and_returns_2(tmp_path, capsys):
     words = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    assert loop.main(words) == 2
+    assert stage1.main(words) == 2
     assert "no renders-*.npz" in capsys.readouterr().err
     packed(tmp_path)
-    assert loop.main([*words, "--preset", "xl"]) == 2
+    assert stage1.main([*words, "--preset", "xl"]) == 2
     assert "unknown preset 'xl'; known: m, s" in capsys.readouterr().err
 
 
@@ -348,16 +350,16 @@ def packed(folder):
 def test_stage_1_is_trained_by_one_command_that_goes_on(tmp_path, capsys, caplog):
     words = ["--data", str(packed(tmp_path)), "--out", str(tmp_path / "run"), "--shared", "nowhere",
              "--batch", "2", "--crop-px", "64", "--workers", "0", "--device", "cpu"]  # fmt: skip
-    assert loop.main([*words, "--steps", "1"]) == 0
+    assert stage1.main([*words, "--steps", "1"]) == 0
     assert "the schedule is done; 1 steps, 2 images" in capsys.readouterr().out
     assert "training goes on without lspet" in caplog.text
     metadata = file_metadata(tmp_path / "run" / "ema.safetensors")
     assert metadata["data"] == "coco-train2017 0.26, renders 0.48, muco 0.26"
     assert metadata["lane"] == "research" and "research only" in metadata["licence"]
-    assert loop.main([*words, "--steps", "2"]) == 0
+    assert stage1.main([*words, "--steps", "2"]) == 0
     assert "2 steps, 4 images" in capsys.readouterr().out
     assert load_network(tmp_path / "run" / "ema.safetensors", "s")
-    assert loop.main([*words, "--lane", "open", "--steps", "3"]) == 2
+    assert stage1.main([*words, "--lane", "open", "--steps", "3"]) == 2
     assert "lane 'research' -> 'open'" in capsys.readouterr().err
 
 

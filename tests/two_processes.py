@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from tests.test_training_loop import Pair, Pairs, changed, run, tiny
-from xnect.train.loop import join_processes, leave_processes
+from xnect.train.processes import join_processes, leave_processes
 
 out = Path(sys.argv[1])
 rank = join_processes("cpu")

@@ -27,17 +27,12 @@ from xnect.train.augment import AugmentOptions
 from xnect.train.batches import Batch, Mixture, Source, loader
 from xnect.train.checkpoint import file_metadata, save_weights
 from xnect.train.descent import LossesOf
-from xnect.train.loop import (
-    LICENCES,
-    as_command,
-    mixture_sources,
-    read_shares,
-    stage1_input,
-    start_from,
-    train,
-)
+from xnect.train.lanes import LICENCES, mixture_sources, read_shares
+from xnect.train.loop import train
 from xnect.train.losses import box_losses
 from xnect.train.options import TrainOptions, add_flags
+from xnect.train.processes import as_command
+from xnect.train.stage1 import stage1_input, start_from
 from xnect.train.targets import make_box_targets
 
 SIZES = (0.07, 1.0)

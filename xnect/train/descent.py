@@ -10,19 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xnect.train.optimizers import Optimizers
 from xnect.train.options import TrainOptions
 
 LossesOf = Callable[[nn.Module, Any], dict[str, Tensor]]
 """The network, as it is called, and a batch on its device -> losses, which are added."""
-
-
-def parameter_groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Weight decay on convolutions only: not on biases and batch norm."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def rate_at(progress: float, step: int, options: TrainOptions) -> float:
@@ -35,7 +27,7 @@ def rate_at(progress: float, step: int, options: TrainOptions) -> float:
 
 def optimizer_step(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizers | torch.optim.Optimizer,
     batches: Sequence[Any],
     losses_of: LossesOf,
     *,

@@ -1,174 +1,45 @@
-"""`python -m xnect.train.loop`: train Stage I.  Everything is passed in; nothing is global."""
+"""Training of any network: schedule, average, checkpoints, validation.  All is passed in."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 import itertools
-import json
 import logging
-import math
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from xnect.backbones import load_checkpoint_into, read_checkpoint
-from xnect.backbones.hub import download
-from xnect.errors import BadInput, BadWeights, CannotWrite, UnknownName, XnectError
+from xnect.errors import CannotWrite, XnectError
 from xnect.model import pick_device
-from xnect.network import PRESETS, Network, build_network, channels_last
-from xnect.prepare import Normalisation
-from xnect.skeleton import JOINTS2D
-from xnect.train.augment import as_small_as
-from xnect.train.batches import Batch, Mixture, Source, loader
-from xnect.train.checkpoint import Ema, file_metadata
-from xnect.train.datasets.lspet import lspet
-from xnect.train.descent import LossesOf, NotFinite, optimizer_step, parameter_groups, rate_at
-from xnect.train.losses import stage1_losses
-from xnect.train.options import TrainOptions, add_flags
+from xnect.network import channels_last
+from xnect.train.checkpoint import Ema
+from xnect.train.descent import LossesOf, NotFinite, optimizer_step, rate_at
+from xnect.train.optimizers import make_optimizer
+from xnect.train.options import TrainOptions
+from xnect.train.processes import agreed
 from xnect.train.progress import Progress
 from xnect.train.state import Training
-from xnect.train.targets import make_targets
-from xnect.train.validate import peak_pck
 
 log = logging.getLogger(__name__)
 
-IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Of weights trained on ImageNet, by timm and most others (spec 2.6)."""
-
-MOTION_CAPTURE = ("muco", "mpi3dhp", "h36m")
-"""Sets for research that are used where their shards are."""
 
 Validate = Callable[[nn.Module], dict[str, float]]
 """The averaged network -> figures; the first is the one that counts, and more of it is better."""
 
-LICENCES = {
-    "open": "Apache-2.0",
-    "research": "research only: trained on data sets that are for research as well",
-}
-"""Of the weights of each lane."""
-
-
-def mixture_sources(packed: Path, lane: str, shares: Mapping[str, float] = {}) -> list[Source]:
-    """The data sets of a lane with their shares.
-
-    `open` has renders and COCO train2017 only; `research` also LSP-Extended, and the sets with
-    motion capture that were packed.
-
-    Args:
-        packed: Folder of shards.
-        lane: `open` or `research`.
-        shares: Name -> share; the sets that are not named are not used.  Empty takes all, in the
-            shares of the bundled weights.
-
-    Raises:
-        BadInput: There are no renders though they are wanted, or a share is not positive.
-        UnknownName: A set that this lane does not have.
-    """
-    rendered = tuple(sorted(packed.glob("renders-*.npz")))
-    extra = tuple(sorted(packed.glob("coco-extra*.npz")))
-    coco_share = 0.26 if extra else 0.15
-    sources = [
-        Source("coco-train2017", (packed / "coco.npz", *extra), coco_share, True),
-        Source("negatives", (packed / "negatives.npz",), 0.06, True),
-        Source("renders", rendered, 0.28, False),
-    ]
-    if lane == "research":
-        sources.append(Source("lspet", (packed / "lspet.npz",), 0.42, True, min_size=0.45))
-        for name in MOTION_CAPTURE:
-            shards = tuple(sorted(packed.glob(f"{name}-*.npz")))
-            if shards:
-                sources.append(Source(name, shards, 0.15, True))
-    known = [source.name for source in sources]
-    for name, share in shares.items():
-        if name not in known:
-            raise UnknownName(f"data set in lane {lane}", name, known)
-        if not 0 < share < math.inf:
-            raise BadInput(f"the share of {name} must be a positive number, got {share}")
-    if shares:
-        sources = [replace(s, share=shares[s.name]) for s in sources if s.name in shares]
-    if any(source.name == "renders" and not source.paths for source in sources):
-        raise BadInput(f"no renders-*.npz in {packed}; run `python -m xnect.train.pack` first")
-    return sources
-
-
-def read_shares(text: str) -> dict[str, float]:
-    """`renders=0.5,coco-train2017=0.5` -> name -> share.
-
-    Raises:
-        BadInput: it is not written so.
-    """
-    shares: dict[str, float] = {}
-    for part in filter(None, text.split(",")):
-        name, _, number = part.partition("=")
-        try:
-            shares[name.strip()] = float(number)
-        except ValueError as error:
-            raise BadInput(
-                f"--shares must be like renders=0.5,coco-train2017=0.5, got {part!r}"
-            ) from error
-    return shares
-
-
-def start_from(network: Network, init: str) -> Normalisation:
-    """Weights of Stage I from a file of this project, or the backbone's from ImageNet training.
-
-    Returns:
-        How the pictures were normalised that they were trained on.
-
-    Raises:
-        BadWeights: Nothing to be had there, or weights for another network.
-    """
-    try:
-        path = download(init)
-        tensors = read_checkpoint(path)
-        if any(name.startswith("backbone.") for name in tensors):
-            network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
-            return Normalisation.of(file_metadata(path))
-        load_checkpoint_into(network.backbone, tensors)
-        return IMAGENET
-    except (ValueError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())  # torch's own sentence has many lines
-        raise BadWeights(f"--init {init}: {reason}") from error
-
 
 class TrainingFailed(XnectError, RuntimeError):
     """Training cannot go on; the text says at which step, why, and what is kept."""
-
-
-def stage1_step(
-    normalisation: Normalisation = Normalisation(), *, hard_joints: int = 0
-) -> Callable[[nn.Module, Batch], dict[str, Tensor]]:
-    """What `train` needs of Stage I: network and batch -> losses."""
-
-    def losses_of(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        images = stage1_input(batch.images, normalisation)
-        with torch.no_grad():
-            targets = make_targets(batch)
-        with torch.autocast(images.device.type, torch.bfloat16):
-            maps = network(images)
-        return stage1_losses(maps, targets, hard_joints=hard_joints)
-
-    return losses_of
-
-
-def stage1_input(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """(B, 3, H, W) uint8 -> what Stage I takes."""
-    mean, std = (torch.tensor(row, device=images.device).view(-1, 1, 1) for row in normalisation)
-    made = images.float().div_(255).sub_(mean).div_(std)
-    return made.contiguous(memory_format=torch.channels_last)
 
 
 @runtime_checkable
@@ -229,7 +100,7 @@ def train(
     with keeper or nullcontext(), _stop_signals() as stopped:
         while True:
             own = (_reason_to_end(state, options, stopped), _progress(state, options))
-            reason, progress = _agreed(own, device)
+            reason, progress = agreed(own, device)
             if reason:
                 break
             for parameters in state.optimizer.param_groups:
@@ -329,9 +200,7 @@ class Keeper:
 
 def _state(network: nn.Module, options: TrainOptions, metadata: dict[str, str]) -> Training:
     channels_last(network.train())
-    groups = parameter_groups(network, options.weight_decay)
-    betas = (0.9, options.beta2)
-    optimizer = torch.optim.AdamW(groups, options.learning_rate, betas=betas, fused=True)
+    optimizer = make_optimizer(network, options)
     world = dist.get_world_size() if dist.is_initialized() else 1
     run = {**asdict(options), "processes": world}
     run |= {name: value for name, value in metadata.items() if name != "options"}
@@ -408,137 +277,3 @@ def _stop_signals() -> Iterator[list[str]]:
     finally:
         for number in numbers:
             signal.signal(number, before[number])
-
-
-T = TypeVar("T")
-
-
-def _agreed(value: T, device: torch.device) -> T:
-    """The first process's value, in every process, so that all stop at the same step."""
-    if not dist.is_initialized():
-        return value
-    said = [value]
-    dist.broadcast_object_list(said, 0, device=device if device.type == "cuda" else None)
-    return said[0]
-
-
-def join_processes(device: str) -> int:
-    """Join the process group if `torchrun` started this process; returns its number in it."""
-    if "RANK" not in os.environ:
-        return 0
-    on_gpu = pick_device(device) == "cuda"
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if on_gpu else "gloo")
-    return dist.get_rank()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of `train`; returns the exit status, 2 for a mistake in words or files."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--lane", choices=("open", "research"), default="research")
-    parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
-    parser.add_argument(
-        "--init", help="file of Stage I; or file, hub id or URL of the backbone's ImageNet weights"
-    )
-    parser.add_argument(
-        "--shares", default="", help="such as renders=0.5,coco-train2017=0.5; only these are used"
-    )
-    add_flags(parser)
-    flags = vars(parser.parse_args(arguments))
-    data, out, lane, shared, init, shares = (
-        flags.pop(n) for n in ("data", "out", "lane", "shared", "init", "shares")
-    )
-    options = replace(TrainOptions(), **flags)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-
-    def run(rank: int) -> str:
-        sources = mixture_sources(data, lane, read_shares(shares))
-        return _train_stage1(options, sources, out, lane, shared, init, rank)
-
-    return as_command(run, options.device)
-
-
-def as_command(run: Callable[[int], str], device: str) -> int:
-    """`run(rank)` in the process group that there may be; prints its reason, 2 on bad input."""
-    status = 0
-    try:
-        rank = join_processes(device)
-        reason = run(rank)
-        if rank == 0:
-            print(reason)
-    except XnectError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
-    except BaseException:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        raise
-    if dist.is_initialized():
-        leave_processes(status)
-    return status
-
-
-def leave_processes(status: int) -> NoReturn:
-    """Leave the process group, and end this process.
-
-    At once: threads that torch 2.13 keeps for gloo abort an ordinary exit of Python now and then,
-    after everything is done and written, and `torchrun` then calls the training failed.
-    """
-    dist.destroy_process_group()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _train_stage1(
-    options: TrainOptions,
-    sources: list[Source],
-    out: Path,
-    lane: str,
-    shared: Path,
-    init: str | None,
-    rank: int,
-) -> str:
-    """Everything behind the command; returns why it ended."""
-    if options.preset not in PRESETS:
-        raise UnknownName("preset", options.preset, sorted(PRESETS))
-    torch.manual_seed(options.seed)
-    network = build_network(options.preset, backbone=options.backbone or None)
-    normalisation = start_from(network, init) if init is not None else Normalisation()
-    augmentation = as_small_as(options.size_at_least, options.crop_px)
-    mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed + 1000 * rank)
-    root = shared / "lspet"
-    validation = list(itertools.islice(lspet(root, "dev"), 160)) if root.exists() else []
-    metadata = {
-        "architecture": f"xnect stage 1 preset {options.preset}",
-        "preset": options.preset,
-        "backbone": options.backbone,
-        "lane": lane,
-        "licence": LICENCES[lane],
-        "input_hw": "x".join(map(str, PRESETS[options.preset].input_hw)),
-        "joints": ", ".join(JOINTS2D),
-        "data": ", ".join(
-            f"{source.name} {share:.2f}"
-            for source, share in zip(mixture.sources, mixture.shares, strict=True)
-        ),
-        **normalisation.metadata(),
-        "options": json.dumps(asdict(options)),
-    }
-    return train(
-        network,
-        loader(mixture, workers=options.workers),
-        options,
-        out=out,
-        losses_of=stage1_step(normalisation, hard_joints=options.hard_joints),
-        validate=(
-            (lambda n: {"peak_pck": peak_pck(n, validation, normalisation)}) if validation else None
-        ),
-        metadata=metadata,
-    )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -18,6 +18,7 @@ class TrainOptions:
     accumulate: int = 1  # batches whose gradients make one step
     crop_px: int = 192
     size_at_least: float = 0.3  # of people's boxes in a crop, of its side
+    optimizer: str = "adamw"  # or "muon", see `optimizers`
     learning_rate: float = 2e-3
     final_rate_share: float = 0.02
     weight_decay: float = 1e-2
@@ -38,6 +39,9 @@ class TrainOptions:
     compile: str = ""  # backend of torch.compile; "inductor" is the one for GPUs
     tensorboard: bool = False
 
+
+FROM_SCRATCH = TrainOptions(optimizer="muon", learning_rate=0.01)
+"""What the networks learn with best (README, "Training")."""
 
 FREE_OPTIONS = frozenset(
     "hours steps save_minutes validate_minutes validate_steps patience workers device compile "

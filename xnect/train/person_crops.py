@@ -22,8 +22,8 @@ from xnect.network import Network, build_network, channels_last
 from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
 from xnect.skeleton import J3D
 from xnect.train.datasets.lspet import lspet
-from xnect.train.loop import start_from
 from xnect.train.samples import ABSENT, Sample, Shards, read_arrays, write_shard
+from xnect.train.stage1 import start_from
 
 CUT_PX = 240
 """Side of a cut-out."""

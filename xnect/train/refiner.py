@@ -27,10 +27,12 @@ from xnect.prepare import MEAN, STD
 from xnect.refiner import PERSON_PX, REFINER_NAME, SIDE_PX, PersonMaps, Refiner, from_stage1
 from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, FLIP3D, JOINTS2D
 from xnect.train.augment import colour
-from xnect.train.loop import LICENCES, as_command, read_shares, train
+from xnect.train.lanes import LICENCES, read_shares
+from xnect.train.loop import train
 from xnect.train.losses import code_loss, heatmap_loss
-from xnect.train.options import TrainOptions, add_flags
+from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags
 from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, joints_box, read_person_crops
+from xnect.train.processes import as_command
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN
 from xnect.train.targets import bone_codes
 
@@ -375,7 +377,7 @@ def main() -> int:
     parser.add_argument("--stage1", type=Path, help="weights of preset s to start from")
     parser.add_argument("--refiner", type=Path, help="weights of a refiner to go on from")
     parser.add_argument("--shares", default="", help="such as renders=0.9,negatives=0.1")
-    add_flags(parser)
+    add_flags(parser, FROM_SCRATCH)
     flags = vars(parser.parse_args())
     files = Files(*(flags.pop(n) for n in ("people", "out", "stage1", "refiner")))
     lane, shares = flags.pop("lane"), flags.pop("shares")

@@ -32,8 +32,9 @@ from xnect.synth.evidence import Evidence, EvidenceOptions, simulate
 from xnect.synth.skeletons import Bodies, Motion, Skeletons, draw, load_bodies, load_motion
 from xnect.train.checkpoint import load_checkpoint
 from xnect.train.detector_noise import read_evidence
-from xnect.train.loop import as_command, train
+from xnect.train.loop import train
 from xnect.train.options import TrainOptions, add_flags
+from xnect.train.processes import as_command
 from xnect.train.seen_people import draw_seen, load_seen, seen_error_mm
 
 log = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from xnect.train.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from xnect.train.optimizers import Optimizers
 from xnect.train.options import FREE_OPTIONS
 
 
@@ -26,7 +27,7 @@ class Training:
     """All that a checkpoint holds, and nothing else: a training goes on exactly from it."""
 
     network: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizers
     ema: Ema
     run: dict[str, Any]  # options and data; resuming with others is refused
     step: int = 0
