@@ -58,7 +58,8 @@ def variants(base: FitOptions) -> dict[str, tuple[FitOptions, bool]]:
 
     return {
         "fit": (base, False),
-        "no 3D": without(shape_3d=0.0),
+        "no 3D": without(shape_3d=0.0, bones_3d=0.0),
+        "no bones": without(bones_3d=0.0),
         "no 2D": without(seen_2d=0.0),
         "no limits": without(limits=0.0),
         "no prior": without(ease=1e-9),

@@ -23,6 +23,7 @@ from xnect.kinematics import (
 from xnect.residuals import (
     FEET,
     PointTerm,
+    bones_3d,
     cauchy,
     ease,
     floor_contact,
@@ -86,6 +87,30 @@ def test_the_force_of_a_point_term_is_the_slope_of_its_cost(name: str) -> None:
                 shifted.append(term(Posed(there, posed.turned)).cost)
             slope = (shifted[0] - shifted[1]) / (2 * SMALL)
             assert np.allclose(slope, here.force[:, k, axis], atol=1e-6)
+
+
+def test_the_force_of_a_bone_is_the_slope_of_its_cost_by_the_joint_at_its_end() -> None:
+    """Seen at joints that carry no others: only one bone moves with each."""
+    posed = forward(some_poses(PEOPLE), rest_offsets(PEOPLE))
+    here = bones_3d(posed, TARGET, SCORE_3D, soft_m=0.3)
+    for joint in set(range(JOINTS)) - set(RIG.parents.tolist()):
+        for axis in range(3):
+            shifted = []
+            for sign in (1, -1):
+                there = posed.points_m.copy()
+                there[:, joint, axis] += sign * SMALL
+                term = bones_3d(Posed(there, posed.turned), TARGET, SCORE_3D, soft_m=0.3)
+                shifted.append(term.cost)
+            slope = (shifted[0] - shifted[1]) / (2 * SMALL)
+            assert np.allclose(slope, here.force[:, joint, axis], atol=1e-6)
+    assert np.linalg.eigvalsh(here.stiffness).min() > -1e-9
+
+
+def test_bones_do_not_heed_where_they_begin() -> None:
+    posed = forward(some_poses(PEOPLE), rest_offsets(PEOPLE))
+    moved_away = Posed(posed.points_m + 1.0, posed.turned)
+    one, other = (bones_3d(p, TARGET, SCORE_3D, soft_m=0.3) for p in (posed, moved_away))
+    assert np.allclose(one.cost, other.cost)
 
 
 @pytest.mark.parametrize("name", POINT_TERMS)
@@ -158,9 +183,13 @@ def test_the_normal_equations_are_those_of_the_written_out_jacobian() -> None:
     world, relative = (
         Load(RNG.normal(size=posed.points_m.shape), a.swapaxes(-1, -2) @ a) for a in factor
     )
-    gradient, hessian = normal_equations(posed, world, relative)
+    children = np.flatnonzero(RIG.parents[:JOINTS] >= 0)
+    bone = np.zeros_like(slope[:, :JOINTS])
+    bone[:, children] = slope[:, children] - slope[:, RIG.parents[children]]
+    bones = Load(*(part[:, :JOINTS] for part in relative))
+    gradient, hessian = normal_equations(posed, world, relative, bones)
     expected_gradient, expected_hessian = 0, 0
-    for by_freedom, load in ((slope, world), (seen_from_root, relative)):
+    for by_freedom, load in ((slope, world), (seen_from_root, relative), (bone, bones)):
         expected_gradient += np.einsum("pnid,pni->pd", by_freedom, load.force)
         expected_hessian += np.einsum("pnid,pnij,pnje->pde", by_freedom, load.stiffness, by_freedom)
     assert np.allclose(gradient, expected_gradient)

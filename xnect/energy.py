@@ -20,6 +20,7 @@ from xnect.residuals import (
     FEET,
     AngleTerm,
     TurnTerm,
+    bones_3d,
     ease,
     floor_contact,
     limits,
@@ -48,7 +49,8 @@ class Weights:
     `benchmarks/fit_ablation.py` and on rendered clips.
     """
 
-    shape_3d: float = 2.5
+    shape_3d: float = 1.5
+    bones_3d: float = 4.0  # of bones, whose directions are less wrong than the places of joints
     seen_2d: float = 4.0  # of a 2D joint of score 1: less wrong than a lifted one, in metres
     limits: float = 10.0  # far stiffer than evidence, yet no wall that stops the search
     ease: float = 1e-4  # decides only what nothing shows
@@ -72,6 +74,9 @@ def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
     shape = shape_3d(
         posed, seen.target_m, weights.shape_3d * seen.target_weight, soft_m=weights.soft_3d_m
     )
+    limbs = bones_3d(
+        posed, seen.bone_m, weights.bones_3d * seen.bone_weight, soft_m=weights.soft_3d_m
+    )
     image = seen_2d(
         posed, seen.rays, weights.seen_2d * seen.ray_weight, seen.depth_m,
         soft_m=weights.soft_2d_m,
@@ -86,7 +91,9 @@ def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
     world, relative = _no_load(len(angles)), _no_load(len(angles))
     relative.force[:, :JOINTS], relative.stiffness[:, :JOINTS] = shape.force, shape.stiffness
     world.force[:, RIG.seen], world.stiffness[:, RIG.seen] = image.force, image.stiffness
-    cost = shape.cost + image.cost + bounds.cost + prior.cost + motion.cost + place.cost
+    cost = (
+        shape.cost + limbs.cost + image.cost + bounds.cost + prior.cost + motion.cost + place.cost
+    )
     if seen.floor is not None:
         feet = floor_contact(
             posed, np.array(seen.floor.normal), seen.floor.distance_m, seen.size,
@@ -103,7 +110,7 @@ def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
         world.force[:, FEET] += feet.force
         world.stiffness[:, FEET] += feet.stiffness
         cost = cost + feet.cost
-    gradient, hessian = normal_equations(posed, world, relative)
+    gradient, hessian = normal_equations(posed, world, relative, Load(limbs.force, limbs.stiffness))
     gradient[:, :3] += place.slope
     _diagonal(hessian)[:, :3] += place.curvature
     _add_angles(gradient, hessian, bounds, prior, d_balls)

@@ -67,6 +67,8 @@ class Evidence:
     rest_m: np.ndarray  # (P, N, 3) the rig's rest offsets
     target_m: np.ndarray  # (P, 21, 3) lifted joints from the pelvis, metric, see `on_bones`
     target_weight: np.ndarray  # (P, 21)
+    bone_m: np.ndarray  # (P, 21, 3) of `target_m`, from each joint's parent
+    bone_weight: np.ndarray  # (P, 21) of arms, legs and feet
     rays: np.ndarray  # (P, 18, 2)
     ray_weight: np.ndarray  # (P, 18)
     depth_m: np.ndarray  # (P,) of the root, about
@@ -149,11 +151,15 @@ def gather(
     root_weight = np.stack([rate, rate, rate * known], 1) * ~moved[:, None]
     weight_2d = np.ones(len(J2D))
     weight_2d[FACE] = face
+    target = on_bones(joints, np.linalg.norm(rest[:, :JOINTS], axis=-1))
+    ends = np.minimum(score, score[:, _PARENTS])
     return Evidence(
         size=size,
         rest_m=rest,
-        target_m=on_bones(joints, np.linalg.norm(rest[:, :JOINTS], axis=-1)),
+        target_m=target,
         target_weight=score**TRUST_3D * (np.arange(JOINTS) != ROOT),
+        bone_m=target - target[:, _PARENTS] * (_PARENTS >= 0)[:, None],
+        bone_weight=ends**TRUST_3D * np.isin(np.arange(JOINTS), _POINTING),
         rays=rays,
         ray_weight=seen**TRUST_2D * weight_2d,
         depth_m=np.maximum(root[:, 2], 0.3),
@@ -185,6 +191,7 @@ _PARENTS = RIG.parents[:JOINTS]
 _LIMBS = [
     J3D[f"{side}_{n}"] for side in ("left", "right") for n in ("elbow", "wrist", "knee", "ankle")
 ]
+_POINTING = [*_LIMBS, J3D["left_foot"], J3D["right_foot"]]
 
 
 def body_size(lengths_m: np.ndarray) -> np.ndarray:

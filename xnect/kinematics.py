@@ -98,13 +98,17 @@ class Load(NamedTuple):
     stiffness: np.ndarray  # (P, N, 3, 3) its Gauss-Newton second derivative
 
 
-def normal_equations(posed: Posed, world: Load, relative: Load) -> tuple[np.ndarray, np.ndarray]:
+def normal_equations(
+    posed: Posed, world: Load, relative: Load, bones: Load
+) -> tuple[np.ndarray, np.ndarray]:
     """(P, D) gradient J^T f and (P, D, D) Gauss-Newton Hessian J^T M J by the freedoms.
 
     Args:
         posed: where the points are.
         world: of terms on points in camera space.
         relative: of terms on points as seen from the root; translation does not change them.
+        bones: of terms on the bone from each joint's parent to it, so (P, 21, ...): only how the
+            parent is turned changes them.
     """
     arm = posed.points_m - posed.points_m[:, ROOT, None]
     skew = cross_matrix(arm)
@@ -123,6 +127,12 @@ def normal_equations(posed: Posed, world: Load, relative: Load) -> tuple[np.ndar
     each[..., :3, 6] = cross(arm, force)
     each[..., 3:6, 6] = force
     each[..., 6:, 6] = world.force
+    bone = posed.points_m[:, _CHILDREN] - posed.points_m[:, _CARRIERS]
+    lever = cross_matrix(bone)
+    bent = lever @ bones.stiffness[:, _CHILDREN] @ lever.swapaxes(-1, -2)
+    moved = cross(bone, bones.force[:, _CHILDREN])
+    each[..., :3, :3] += (_FROM @ bent.reshape(len(arm), -1, 9)).reshape(*arm.shape[:2], 3, 3)
+    each[..., :3, 6] += _FROM @ moved
     count = len(arm)
     below = (_BELOW @ each.reshape(count, len(RIG.parents), 63)).reshape(count, -1, 9, 7)
     carried = below[:, _OF_FREEDOM]  # (P, D - 3, 9, 7)
@@ -142,6 +152,9 @@ def normal_equations(posed: Posed, world: Load, relative: Load) -> tuple[np.ndar
     return gradient, hessian
 
 
+_CHILDREN = np.flatnonzero(RIG.parents[:JOINTS] >= 0)
+_CARRIERS = RIG.parents[_CHILDREN]
+_FROM = (np.arange(len(RIG.parents))[:, None] == _CARRIERS).astype(np.float64)  # (N, 20)
 _ROOT_AMONG_TURNING = int(np.flatnonzero(_TURNING == ROOT)[0])
 
 

@@ -103,6 +103,26 @@ def shape_3d(posed: Posed, target_m: np.ndarray, weight: np.ndarray, *, soft_m: 
     )
 
 
+def bones_3d(posed: Posed, target_m: np.ndarray, weight: np.ndarray, *, soft_m: float) -> PointTerm:
+    """Bones, from each joint's parent to it, against lifted ones: (P, 21, 3) m, (P, 21) weights.
+
+    They say how a limb points, wherever it begins: shoulders that the rig's trunk cannot reach
+    bend no elbow.  Force and stiffness are those of the bone, for `normal_equations`.
+    """
+    joints = posed.points_m[:, :JOINTS]
+    residual = joints - joints[:, _PARENTS] - target_m
+    loss, trust = geman_mcclure((residual**2).sum(-1), soft_m)
+    pull = weight * trust
+    return PointTerm(
+        0.5 * (weight * loss).sum(-1),
+        pull[..., None] * residual,
+        pull[..., None, None] * np.eye(3),
+    )
+
+
+_PARENTS = np.where(RIG.parents[:JOINTS] < 0, ROOT, RIG.parents[:JOINTS])
+
+
 def seen_2d(
     posed: Posed, rays: np.ndarray, weight: np.ndarray, depth_m: np.ndarray, *, soft_m: float
 ) -> PointTerm:
