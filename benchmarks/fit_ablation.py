@@ -45,7 +45,7 @@ from xnect.track import Tracker
 from xnect.types import Person, Pose3D
 
 HERE = Path(__file__).resolve().parent
-WEIGHTS = HERE.parent / "xnect" / "weights" / "lifter.safetensors"
+WEIGHTS = HERE.parent / "xnect" / "weights" / "open" / "lifter.safetensors"
 
 Lifted = tuple[tuple[Pose3D, ...], ...]
 

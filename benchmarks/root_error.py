@@ -54,7 +54,7 @@ from xnect.track import Tracker
 from xnect.types import Pose3D
 
 HERE = Path(__file__).resolve().parent
-WEIGHTS = HERE.parent / "xnect" / "weights" / "lifter.safetensors"
+WEIGHTS = HERE.parent / "xnect" / "weights" / "open" / "lifter.safetensors"
 WIDTH_PX, HEIGHT_PX = 1280, 720
 FIELD_DEG = (50.0, 80.0)
 ADULT_M, CHILD_M = (1.55, 1.95), (0.95, 1.40)

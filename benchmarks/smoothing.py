@@ -215,7 +215,7 @@ def takes(
     data: Path, count: int, people: int, frames: int, detector: DetectorOptions
 ) -> list[tuple[Take, Seen]]:
     """Takes, and what the lifter makes of them."""
-    bodies, lifter = load_bodies(data), load_lifter(WEIGHTS / "lifter.safetensors")
+    bodies, lifter = load_bodies(data), load_lifter(WEIGHTS / "open" / "lifter.safetensors")
     out = []
     for seed in range(count):
         rng = np.random.default_rng(seed)

@@ -17,9 +17,11 @@ def listing() -> str:
         default = ", default" if name == DEFAULT_PRESET else ""
         lines.append(f"  {name}  {width}x{height}{default}{bundled}")
     lines += ["backbones:", *backbone_lines()]
-    files = sorted(WEIGHTS.glob("*.safetensors"))
+    files = sorted(WEIGHTS.glob("*/*.safetensors"))
     lines.append(f"weights in {WEIGHTS}:")
-    lines += [f"  {path.name}  {path.stat().st_size / 1e6:.1f} MB" for path in files] or ["  none"]
+    lines += [
+        f"  {path.parent.name}/{path.name}  {path.stat().st_size / 1e6:.1f} MB" for path in files
+    ] or ["  none"]
     return "\n".join(lines)
 
 

@@ -28,6 +28,11 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--weights", metavar="FILE", type=Path, help="your own .safetensors file")
     group.add_argument(
+        "--lane", choices=("open", "research"),
+        help="of the bundled weights: open ones may be shipped in a product, research ones see "
+        "better and may not (default: research)",
+    )  # fmt: skip
+    group.add_argument(
         "--flip-test", action=argparse.BooleanOptionalAction, default=None,
         help="look at the mirrored picture too: surer joints, twice the networks' time "
         "(default: for single pictures only)",
@@ -182,6 +187,8 @@ def open_pipeline(args: argparse.Namespace) -> Any:
         wanted["preset"] = args.preset
     if args.weights is not None:
         wanted["weights"] = args.weights
+    if args.lane is not None:
+        wanted["lane"] = args.lane
     if args.flip_test is not None:
         wanted["flip_test"] = args.flip_test
     if args.no_refine:

@@ -16,7 +16,7 @@ from xnect.skeleton import CODE_BONES, FLIP2D, FLIP3D, J2D, J3D, ROOT, chain_m
 from xnect.types import PartialPose
 
 CAMERA = Camera(600.0, 600.0, 319.5, 239.5, 640, 480)
-BUNDLED = Path(__file__).resolve().parents[1] / "xnect" / "weights" / "lifter.safetensors"
+BUNDLED = Path(__file__).resolve().parents[1] / "xnect" / "weights" / "open" / "lifter.safetensors"
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,19 @@ from safetensors.torch import save_file
 
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput, BadWeights, UnknownName
-from xnect.model import bundled_weights, load_network, load_pipeline, pick_device
+from xnect.model import (
+    LANES,
+    WEIGHTS,
+    bundled_weights,
+    load_network,
+    load_pipeline,
+    pick_device,
+)
 from xnect.network import build_network
 from xnect.pipeline import STAGES
 from xnect.skeleton import BODY, JOINTS3D
-from xnect.train.checkpoint import save_weights
+from xnect.train.checkpoint import file_metadata, save_weights
+from xnect.train.lanes import LICENCES
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +231,12 @@ def test_who_is_hardly_there_is_not_given_out_of_a_single_picture(monkeypatch):
     (person,) = pipeline(image).people
     assert abs(person.joints2d_px[:, 0].mean() - 90) < 40
     assert len(pipeline.find(image)) == 2
+
+
+def test_every_bundled_file_has_the_licence_of_its_lane():
+    files = sorted(WEIGHTS.glob("*/*.safetensors"))
+    assert {path.parent.name for path in files} == set(LANES) == set(LICENCES)
+    for path in files:
+        licence, lane = file_metadata(path)["licence"], path.parent.name
+        assert licence.split(":")[0] == LICENCES[lane].split(":")[0], path
+        assert path.with_suffix(".md").is_file(), f"{path} has no data card"

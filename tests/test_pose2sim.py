@@ -13,7 +13,7 @@ from xnect.skeleton import J2D, J3D, JOINTS3D
 from xnect.types import Frame, Person, Result
 
 CLIP = Path(__file__).resolve().parents[2] / "shared" / "data" / "pose2sim"
-BUNDLED = Path(__file__).resolve().parents[1] / "xnect" / "weights" / "lifter.safetensors"
+BUNDLED = Path(__file__).resolve().parents[1] / "xnect" / "weights" / "open" / "lifter.safetensors"
 needs_clip = pytest.mark.skipif(not CLIP.is_dir(), reason=f"the pose2sim clip is not at {CLIP}")
 
 

@@ -8,7 +8,7 @@ import torch
 from tests.fakes import person as fake_person
 from xnect.calib.camera import Camera
 from xnect.errors import BadWeights
-from xnect.model import WEIGHTS, load_pipeline, load_refiner
+from xnect.model import bundled_weights, load_pipeline, load_refiner
 from xnect.network import build_network
 from xnect.refine import (
     RefineOptions,
@@ -227,7 +227,7 @@ def test_a_refiner_starts_from_stage_1():
 
 def test_weights_of_another_network_are_refused():
     with pytest.raises(BadWeights, match="architecture"):
-        load_refiner(WEIGHTS / "stage1_s.safetensors")
+        load_refiner(bundled_weights("s"))
 
 
 def test_the_bundled_refiner_is_used_by_default():

@@ -46,24 +46,26 @@ class Weights:
 
     The unit is the 3D term: a lifted joint of score 0.63 weighs 1 (`evidence.TRUST_3D`).  A weight
     is about the variance of such a joint over that of the term's own residual; measured by
-    `benchmarks/fit_ablation.py` and on rendered clips.
+    `benchmarks/fit_ablation.py` and `benchmarks/fit_on_network.py`.
     """
 
-    shape_3d: float = 1.5
-    bones_3d: float = 4.0  # of bones, whose directions are less wrong than the places of joints
-    seen_2d: float = 4.0  # of a 2D joint of score 1: less wrong than a lifted one, in metres
+    shape_3d: float = 2.5
+    bones_3d: float = 5.0  # of bones, whose directions are less wrong than the places of joints
+    seen_2d: float = (
+        3.0  # of a 2D joint of score 1, whose metres are less wrong than a lifted one's
+    )
     limits: float = 10.0  # far stiffer than evidence, yet no wall that stops the search
     ease: float = 1e-4  # decides only what nothing shows
-    steady: float = 0.1  # of rotations against constant speed, at 30 frames/s
+    steady: float = 0.12  # of rotations against constant speed, at 30 frames/s
     depth: float = 1.0  # of the root's depth against its expected one, at 30 frames/s
     root: float = 3.0  # of the root across the view, at 30 frames/s
-    floor: float = 2.0  # of heights and of standing feet, when the floor is known
+    floor: float = 3.0  # of heights and of standing feet, when the floor is known
     sunk: float = 30.0  # times `floor`, of heights below the floor, where nobody is
     soft_3d_m: float = 0.7  # beyond this a lifted joint is an outlier
     soft_2d_m: float = 0.4
     soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly
     soft_slip_m: float = 0.015  # a foot that moves by more in a frame does not stand
-    stand: float = 1.0  # of standing feet, when no floor is known
+    stand: float = 1.5  # of standing feet, when no floor is known
     soft_stand_m: float = 0.03  # the same, depth and all
 
 

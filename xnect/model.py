@@ -23,12 +23,32 @@ DEFAULT_PRESET = "s"
 """The preset with the best bundled weights."""
 
 WEIGHTS = Path(__file__).parent / "weights"
+LANES = ("open", "research")
+"""Of weights: `open` ones may be shipped in a product, `research` ones may not."""
+
+DEFAULT_LANE = "research"
+"""The lane that works better on real photographs."""
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def bundled_weights(preset: str) -> Path:
+def bundled_weights(preset: str, lane: str = DEFAULT_LANE) -> Path:
     """Where a preset's Stage I weights would be; they need not exist."""
-    return WEIGHTS / f"stage1_{preset}.safetensors"
+    return bundled(f"stage1_{preset}", lane)
+
+
+def bundled(name: str, lane: str = DEFAULT_LANE) -> Path:
+    """A bundled file of a lane, such as `refiner`; research takes open ones where it has none.
+
+    Raises:
+        UnknownName: a lane that does not exist.
+    """
+    if lane not in LANES:
+        raise UnknownName("lane", lane, LANES)
+    own = WEIGHTS / lane / f"{name}.safetensors"
+    if lane == "research" and not own.is_file():
+        return WEIGHTS / "open" / own.name
+    return own
 
 
 def load_network(path: Path, preset: str | None = None) -> Network:
@@ -145,8 +165,9 @@ def unfiltered() -> tuple[TrackOptions, FitOptions]:
     return TrackOptions(filter_px=passing, filter_m=passing), FitOptions(weights=loose)
 
 
-REFINED_LIFTER = "lifter_refined.safetensors"
-"""Stage II that has learnt from what the refiner says of people, errors and all."""
+REFINER = "refiner"
+LIFTER, REFINED_LIFTER = "lifter", "lifter_refined"
+"""Stage II, and the one that has learnt from what the refiner says of people, errors and all."""
 
 _PASSING_HZ = 1e6
 _LOOSE = 0.25  # measured by `benchmarks/smoothing.py`
@@ -158,6 +179,7 @@ def load_pipeline(
     device: str = "auto",
     camera: Camera | None = None,
     weights: str | Path | None = None,
+    lane: str = DEFAULT_LANE,
     height_m: float | None = None,
     live: bool = True,
     flip_test: bool | None = None,
@@ -171,6 +193,8 @@ def load_pipeline(
         device: `auto`, `cpu`, `cuda` or `mps`.
         camera: Intrinsics; None guesses them from the picture size, marked uncalibrated.
         weights: Stage I weights; None takes the bundled ones.
+        lane: Of the bundled weights: `research` ones see better, `open` ones may be shipped in a
+            product.
         height_m: Stature assumed for everybody; distances are proportional to it.
         live: False does without filters over time, for a take that `smooth_take` finishes.
         flip_test: Look at the mirrored picture as well: surer joints, twice the networks' time.
@@ -180,7 +204,7 @@ def load_pipeline(
         proportions: What is learned of each identity's bones and stature; None learns nothing.
 
     Raises:
-        UnknownName: A preset or device that does not exist.
+        UnknownName: A preset, lane or device that does not exist.
         BadWeights: Weights that are missing, corrupted, or for another network.
         BadInput: A device that is not there, or an impossible stature.
     """
@@ -190,11 +214,11 @@ def load_pipeline(
         raise BadInput(f"height_m is the stature of a person in metres, 0.4 to 2.6, got {height_m}")
     if weights is None:
         preset = preset or DEFAULT_PRESET
-        path = bundled_weights(preset)
+        path = bundled_weights(preset, lane)
         if not path.is_file():
-            have = [p for p in sorted(PRESETS) if bundled_weights(p).is_file()]
+            have = [p for p in sorted(PRESETS) if bundled_weights(p, lane).is_file()]
             raise BadWeights(
-                f"preset {preset!r} has no bundled weights yet; bundled: "
+                f"preset {preset!r} has no bundled weights in lane {lane} yet; bundled: "
                 f"{', '.join(have) or 'none'}; or give your own file with weights="
             )
     else:
@@ -207,7 +231,7 @@ def load_pipeline(
         proportions = replace(proportions, given=True) if proportions else None
     return Pipeline(
         network,
-        load_lifter(WEIGHTS / (REFINED_LIFTER if refine else "lifter.safetensors")),
+        load_lifter(bundled(REFINED_LIFTER if refine else LIFTER, lane)),
         input_hw=PRESETS[metadata["preset"]].input_hw,
         camera=camera,
         device=pick_device(device),
@@ -216,5 +240,5 @@ def load_pipeline(
         proportions=proportions,
         flip_test=flip_test,
         normalisation=Normalisation.of(metadata),
-        refiner=load_refiner(WEIGHTS / "refiner.safetensors") if refine else None,
+        refiner=load_refiner(bundled(REFINER, lane)) if refine else None,
     )

@@ -43,6 +43,7 @@ def _pipeline(options: argparse.Namespace, camera: Camera | None = None) -> Pipe
         options.preset,
         device=options.device,
         weights=options.weights,
+        lane=options.lane,
         camera=camera,
         flip_test=options.flip_test,
         refine=not options.no_refine,
@@ -204,6 +205,10 @@ def parser() -> argparse.ArgumentParser:
         if model:
             sub.add_argument("--preset", help="s or m; default: that of the weights")
             sub.add_argument("--weights", type=Path, help="safetensors; default: the bundled ones")
+            sub.add_argument(
+                "--lane", choices=("open", "research"), default="research",
+                help="of the bundled weights (research)",
+            )  # fmt: skip
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
             sub.add_argument(
                 "--flip-test", action=argparse.BooleanOptionalAction, default=None,

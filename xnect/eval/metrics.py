@@ -8,11 +8,11 @@ The functions of a motion take frames as first axis, one step apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from xnect.angles import included_angle_deg
 from xnect.skeleton import JOINTS3D, ROOT
 
 PCK_THRESHOLD_M = 0.15
@@ -39,6 +39,8 @@ class PoseFigures:
     occluded_mpjpe_mm: float
     visible_pck_150mm: float
     occluded_pck_150mm: float
+    knee_deg: float  # mean absolute error of how far both knees are bent
+    elbow_deg: float
     by_joint_mm: dict[str, float]
 
 
@@ -103,16 +105,14 @@ def pose_figures(
     valid: np.ndarray | None = None,
     *,
     visible: np.ndarray | None = None,
-    names: Sequence[str] = JOINTS3D,
 ) -> PoseFigures:
-    """All errors of root-relative poses (N, K, 3).
+    """All errors of root-relative poses (N, 21, 3).
 
     Args:
         pred_m: predictions with the root at the origin.
         true_m: the truth likewise.
-        valid: (N, K) joints that count.
-        visible: (N, K) 1 seen, 0 hidden; nan or a negative number where it is not known.
-        names: of the K joints.
+        valid: (N, 21) joints that count.
+        visible: (N, 21) 1 seen, 0 hidden; nan or a negative number where it is not known.
     """
     errors = joint_errors(pred_m, true_m)
     ok = np.ones(errors.shape, bool) if valid is None else np.broadcast_to(valid, errors.shape)
@@ -130,8 +130,31 @@ def pose_figures(
         occluded_mpjpe_mm=1000 * _mean(errors, hidden),
         visible_pck_150mm=_mean(right, seen),
         occluded_pck_150mm=_mean(right, hidden),
-        by_joint_mm=dict(zip(names, (1000 * by_joint(errors, ok)).tolist(), strict=True)),
+        knee_deg=bend_error_deg(pred_m, true_m, KNEE),
+        elbow_deg=bend_error_deg(pred_m, true_m, ELBOW),
+        by_joint_mm=dict(zip(JOINTS3D, (1000 * by_joint(errors, ok)).tolist(), strict=True)),
     )
+
+
+KNEE, ELBOW = ("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")
+
+
+def bend_error_deg(pred_m: np.ndarray, true_m: np.ndarray, limb: tuple[str, str, str]) -> float:
+    """Mean absolute error of how far a limb is bent, both sides: (N, 21, 3) m, nan where unknown.
+
+    Args:
+        pred_m: predictions.
+        true_m: the truth.
+        limb: joints above, at and below the bend, such as `KNEE`.
+    """
+    errors = []
+    for side in ("left", "right"):
+        ours, theirs = (
+            included_angle_deg(a, *(f"{side}_{part}" for part in limb)) for a in (pred_m, true_m)
+        )
+        errors.append(np.abs(ours - theirs))
+    both = np.concatenate(errors)
+    return float(np.nanmean(both)) if np.isfinite(both).any() else float("nan")
 
 
 def pck2d(

@@ -20,10 +20,9 @@ from typing import Protocol
 
 import numpy as np
 
-from xnect.angles import included_angle_deg
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
-from xnect.eval.metrics import mpjpe, pa_mpjpe, pck3d
+from xnect.eval.metrics import ELBOW, KNEE, bend_error_deg, mpjpe, pa_mpjpe, pck3d
 from xnect.eval.tables import rows_of_table
 from xnect.heads.lift import Lifter
 from xnect.lift import lift, load_lifter
@@ -169,32 +168,16 @@ def _row(poses_m: np.ndarray, true_m: np.ndarray, labels: Labels) -> Pose2simRow
     valid = np.broadcast_to(labels.valid, (*found.shape, len(labels.joint)))[found]
     size = _bone_sum(true, labels) / np.maximum(_bone_sum(pred, labels), 1e-9)
     scaled = pred * np.median(size) if len(size) else pred
+    whole = np.full((2, len(true), len(J3D), 3), np.nan)
+    whole[:, :, labels.joint] = (pred, np.where(valid[..., None], true, np.nan))
     return Pose2simRow(
         found=round(float(found.mean()), 3),
         pa_mpjpe_mm=round(1000 * pa_mpjpe(pred, true, valid), 1),
         mpjpe_mm=round(1000 * mpjpe(scaled, true, valid), 1),
         pck_150mm=round(pck3d(scaled, true, valid), 3),
-        knee_deg=_angle_error(pred, true, valid, labels, ("hip", "knee", "ankle")),
-        elbow_deg=_angle_error(pred, true, valid, labels, ("shoulder", "elbow", "wrist")),
+        knee_deg=round(bend_error_deg(whole[0], whole[1], KNEE), 1),
+        elbow_deg=round(bend_error_deg(whole[0], whole[1], ELBOW), 1),
     )
-
-
-def _angle_error(
-    pred: np.ndarray,
-    true: np.ndarray,
-    valid: np.ndarray,
-    labels: Labels,
-    limb: tuple[str, str, str],
-) -> float:
-    """Mean absolute difference, degrees, of how far a limb is bent; (N, K, 3) each, both sides."""
-    whole = np.full((2, len(true), len(J3D), 3), np.nan)
-    whole[:, :, labels.joint] = (pred, np.where(valid[..., None], true, np.nan))
-    errors = []
-    for side in ("left", "right"):
-        ours, theirs = included_angle_deg(whole, *(f"{side}_{part}" for part in limb))
-        errors.append(np.abs(ours - theirs))
-    both = np.concatenate(errors)
-    return round(float(np.nanmean(both)), 1) if np.isfinite(both).any() else float("nan")
 
 
 def _bone_sum(joints_m: np.ndarray, labels: Labels) -> np.ndarray:
@@ -267,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "lifter.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "open" / "lifter.safetensors"
 
 if __name__ == "__main__":
     raise SystemExit(main())

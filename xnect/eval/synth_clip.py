@@ -104,6 +104,7 @@ class SynthClipReport:
             ["3DPCK@150 mm / AUC", f"{100 * p.pck_150mm:.1f} % / {100 * p.auc_150mm:.1f} %"],
             ["MPJPE of seen / hidden joints", f"{p.visible_mpjpe_mm:.1f} / "
              f"{p.occluded_mpjpe_mm:.1f} mm"],
+            ["bend of knees / elbows, error", f"{p.knee_deg:.1f} / {p.elbow_deg:.1f}°"],
             ["pelvis in camera space, mean / median", f"{self.root_error_m:.3f} / "
              f"{self.root_error_median_m:.3f} m"],
             ["– of it depth", f"{self.root_depth_error_m:.3f} m"],

@@ -95,6 +95,7 @@ class SynthReport:
             ["PA-MPJPE", f"{p.pa_mpjpe_mm:.1f} mm"],
             ["MPJPE of seen / hidden or outside joints", f"{p.visible_mpjpe_mm:.1f} / "
              f"{p.occluded_mpjpe_mm:.1f} mm"],
+            ["bend of knees / elbows, error", f"{p.knee_deg:.1f} / {p.elbow_deg:.1f}°"],
             ["pelvis in camera space, median", f"{self.root_error_median_m:.3f} m"],
             ["people found", f"{100 * self.found:.1f} % of {self.people} in {self.pictures} "
              "pictures"],

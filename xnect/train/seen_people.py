@@ -20,7 +20,7 @@ from xnect.atomic import replacing
 from xnect.backbones.fold import folded
 from xnect.errors import BadInput, XnectError
 from xnect.lift import CARRIED, FLIP_CARRIED, carried, lift_arrays
-from xnect.model import WEIGHTS, load_refiner
+from xnect.model import load_refiner
 from xnect.network import STRIDE, channels_last
 from xnect.pipeline import fast_bf16
 from xnect.prepare import normalise
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--people", type=Path, required=True, help="such as PEOPLE/renders")
     parser.add_argument("-o", "--out", type=Path, required=True, help="npz to write")
-    parser.add_argument("--refiner", type=Path, default=WEIGHTS / "refiner.safetensors")
+    parser.add_argument("--refiner", type=Path, default=bundled("refiner"))
     parser.add_argument("--looks", type=int, default=2, help="at each person, changed otherwise")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args(arguments)
