@@ -20,7 +20,7 @@ from xnect.atomic import replacing
 from xnect.backbones.fold import folded
 from xnect.errors import BadInput, XnectError
 from xnect.lift import CARRIED, FLIP_CARRIED, carried, lift_arrays
-from xnect.model import load_refiner
+from xnect.model import bundled, load_refiner
 from xnect.network import STRIDE, channels_last
 from xnect.pipeline import fast_bf16
 from xnect.prepare import normalise
