@@ -11,7 +11,7 @@ from torch import nn
 from xnect.errors import UnknownName
 from xnect.network import channels_last
 from xnect.refiner import Refiner
-from xnect.train.optimizers import Optimizers, as_matrix, inner_weights, make_optimizer
+from xnect.train.optimizers import ADAM_SHARE, Optimizers, as_matrix, inner_weights, make_optimizer
 from xnect.train.options import TrainOptions
 
 MUON = TrainOptions(optimizer="muon", learning_rate=0.01)
@@ -96,6 +96,14 @@ def test_biases_and_norms_do_not_decay():
     network = small()
     for group in make_optimizer(network, TrainOptions()).param_groups:
         assert (group["weight_decay"] > 0) == all(p.ndim > 1 for p in group["params"])
+
+
+@needs_muon
+def test_beside_muon_the_outputs_learn_at_a_smaller_rate():
+    adam, muon = make_optimizer(small(), MUON).parts
+    assert {g["share"] for g in adam.param_groups} == {ADAM_SHARE}
+    assert {g["share"] for g in muon.param_groups} == {1.0}
+    assert {g["share"] for g in make_optimizer(small(), TrainOptions()).param_groups} == {1.0}
 
 
 def test_an_unknown_optimizer_is_named():

@@ -104,7 +104,7 @@ def train(
             if reason:
                 break
             for parameters in state.optimizer.param_groups:
-                parameters["lr"] = rate_at(progress, state.step, options)
+                parameters["lr"] = parameters["share"] * rate_at(progress, state.step, options)
             group = [_moved(b, device) for b in itertools.islice(stream, options.accumulate)]
             try:
                 losses = optimizer_step(

@@ -1,8 +1,8 @@
 """The optimizer of a training: AdamW, or Muon for the convolutions beside AdamW for the rest.
 
 Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") makes the step
-of each weight matrix orthogonal; the rates of both are of one size (Liu et al. 2025, "Muon is
-scalable for LLM training").
+of each weight matrix orthogonal, and of the size of a step of AdamW at the same rate (Liu et al.
+2025, "Muon is scalable for LLM training").
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from xnect.errors import BadInput, UnknownName
 from xnect.train.options import TrainOptions
 
 OPTIMIZERS = ("adamw", "muon")
+ADAM_SHARE = 0.15
+"""Rate of AdamW beside Muon, of Muon's: outputs, biases and norms learn noise at the full rate."""
+
 COLOURS = 3
 """Input channels of a first layer, which Muon leaves to AdamW."""
 
 
 class Optimizers:
-    """Several optimizers as one; their groups hold the learning rates.
+    """Several optimizers as one; their groups hold rates, and their `share` of the training's.
 
     Args:
         parts: The optimizers.
@@ -70,6 +73,8 @@ class Optimizers:
             raise ValueError(f"it has {len(states)} optimizers rather than {len(self.parts)}")
         for part, own in zip(self.parts, states, strict=True):
             part.load_state_dict(own)
+            for group in part.param_groups:
+                group.setdefault("share", 1.0)  # of a checkpoint from before there were shares
 
 
 def make_optimizer(network: nn.Module, options: TrainOptions) -> Optimizers:
@@ -87,13 +92,17 @@ def make_optimizer(network: nn.Module, options: TrainOptions) -> Optimizers:
     taken = {id(weight) for weight in inner}
     others = [p for p in network.parameters() if id(p) not in taken]
     rate, decay = options.learning_rate, options.weight_decay
+    share = ADAM_SHARE if inner else 1.0
     groups = [
         {"params": [p for p in others if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
     ]
     parts: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, rate, betas=(0.9, options.beta2), fused=True)
-    ]
+        torch.optim.AdamW(
+            [{**g, "share": share} for g in groups], share * rate, betas=(0.9, options.beta2),
+            fused=True,
+        )
+    ]  # fmt: skip
     matrices = [(weight, nn.Parameter(as_matrix(weight.data, like=weight))) for weight in inner]
     assert all(m.data_ptr() == w.data_ptr() for w, m in matrices), "a copy would not train"
     if inner:
@@ -102,7 +111,7 @@ def make_optimizer(network: nn.Module, options: TrainOptions) -> Optimizers:
                 f"--optimizer muon needs torch 2.9 or newer, this is {torch.__version__}; "
                 "take adamw, with a fifth of the learning rate"
             )
-        flat = [matrix for _, matrix in matrices]
+        flat = [{"params": [matrix for _, matrix in matrices], "share": 1.0}]
         parts.append(
             torch.optim.Muon(flat, rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
         )
