@@ -137,8 +137,23 @@ def test_everybody_is_inside_the_view_that_is_chosen() -> None:
         assert (pixels < 300).all()
 
 
+def test_who_leaves_the_view_is_soon_in_it_again() -> None:
+    from xnect.draw import _shows
+
+    here = result_of(2)
+    view, away = follow(here, None), np.array([4.0, -2.5, 1.0])  # onto a wall
+    one = here.people[0]
+    there = replace(one, joints3d_m=one.joints3d_m + away, root_m=one.root_m + away)
+    moved = replace(here, people=(there, *here.people[1:]))
+    assert not _shows(view, there.joints3d_m, beyond=1.15)
+    frames = 0
+    while not _shows(view, there.joints3d_m, beyond=1.15):
+        view, frames = follow(moved, view), frames + 1
+    assert frames <= 15  # half a second
+
+
 def test_the_view_moves_calmly_and_arrives() -> None:
-    here, there = result_of(2, index=0), result_of(2, index=60)
+    here, there = result_of(2, index=0), result_of(2, index=10)
     view, goal = follow(here, None), follow(there, None)
     way = float(np.linalg.norm(goal.centre_m - view.centre_m))
     step = follow(there, view)

@@ -112,10 +112,11 @@ class View:
 _EMPTY_VIEW = View(np.array([0.0, 0.4, 4.0]), floor_y_m=1.4, distance_m=7.0)
 
 
-def follow(result: Result, view: View | None, *, pull: float = 0.06) -> View:
+def follow(result: Result, view: View | None, *, pull: float = 0.06, hurry: float = 0.3) -> View:
     """The view for this frame: everybody is in it, the floor is under the lowest foot.
 
-    With the view of the last frame it moves towards that by the share `pull`, so that it is calm.
+    With the view of the last frame it moves towards that by the share `pull`, so that it is calm,
+    or by the share `hurry` while somebody is outside it.
     """
     joints = [p.joints3d_m for p in result.people if np.isfinite(p.joints3d_m).all()]
     if not joints:
@@ -126,18 +127,27 @@ def follow(result: Result, view: View | None, *, pull: float = 0.06) -> View:
     radius = max(1.2, float(np.linalg.norm(high - low)) / 2)
     target = replace(
         view or _EMPTY_VIEW,
-        centre_m=np.array([(low[0] + high[0]) / 2, floor - 0.8, (low[2] + high[2]) / 2]),
+        centre_m=(low + high) / 2,
         floor_y_m=floor,
         distance_m=radius / np.sin(_EMPTY_VIEW.fov_rad / 2) * 1.12,
     )
     if view is None:
         return target
+    if not _shows(view, points, beyond=1.15):
+        pull = hurry
     return replace(
         view,
         centre_m=view.centre_m + pull * (target.centre_m - view.centre_m),
         floor_y_m=view.floor_y_m + pull * (target.floor_y_m - view.floor_y_m),
         distance_m=view.distance_m + pull * (target.distance_m - view.distance_m),
     )
+
+
+def _shows(view: View, points_m: np.ndarray, *, beyond: float = 1.0) -> bool:
+    """Whether all points (N, 3) m lie in the square picture of a view, or so far beyond it."""
+    lens = _Lens(view, (100, 100))
+    local = lens.local_m(points_m)
+    return bool((local[:, 2] > 0).all() and (np.abs(lens.pixels(local) - 49.5) < 50 * beyond).all())
 
 
 class _Lens:
