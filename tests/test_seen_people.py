@@ -135,8 +135,10 @@ def test_mirrored_people_have_mirrored_evidence(crops):
 
 def test_what_was_seen_is_read_back(crops, tmp_path):
     seen = watch(Knowing(crops, 5), crops, 5)
-    save_seen(tmp_path / "seen.npz", seen)
-    for one, two in zip(seen, load_seen(tmp_path / "seen.npz"), strict=True):
+    save_seen(tmp_path / "seen.npz", seen, "research")
+    again, lane = load_seen(tmp_path / "seen.npz")
+    assert lane == "research"
+    for one, two in zip(seen, again, strict=True):
         assert torch.equal(one, two)
     with pytest.raises(BadInput, match="no such file"):
         load_seen(tmp_path / "none.npz")

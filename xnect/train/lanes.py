@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from xnect.errors import BadInput, UnknownName
 from xnect.train.batches import Source
+from xnect.train.checkpoint import file_metadata
 
 LICENCES = {
     "open": "Apache-2.0",
@@ -80,3 +83,30 @@ def read_shares(text: str) -> dict[str, float]:
                 f"--shares must be like renders=0.5,coco-train2017=0.5, got {part!r}"
             ) from error
     return shares
+
+
+def lane_of(path: Path) -> str:
+    """The lane that a weights file names; a file of somebody else's, which names none, is open."""
+    try:
+        return file_metadata(path).get("lane", "open")
+    except (OSError, SafetensorError):
+        return "open"  # no file of this project's; whoever loads it says what is wrong
+
+
+def refuse_research(lane: str, *starts: Path | None) -> None:
+    """Weights of the open lane start from open ones only.
+
+    Raises:
+        BadInput: one of these is of the research lane, and `lane` is open.
+    """
+    for path in starts:
+        if lane == "open" and path is not None and lane_of(path) == "research":
+            raise BadInput(
+                f"{path} is of the research lane, so weights that start from it are too; "
+                "give --lane research, or another start"
+            )
+
+
+def lane_of_all(*lanes: str) -> str:
+    """Of what is made of several: research if one of them is."""
+    return "research" if "research" in lanes else "open"

@@ -27,7 +27,7 @@ from xnect.prepare import MEAN, STD
 from xnect.refiner import PERSON_PX, REFINER_NAME, SIDE_PX, PersonMaps, Refiner, from_stage1
 from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, FLIP3D, JOINTS2D
 from xnect.train.augment import colour
-from xnect.train.lanes import LICENCES, read_shares
+from xnect.train.lanes import LICENCES, read_shares, refuse_research
 from xnect.train.loop import train
 from xnect.train.losses import code_loss, heatmap_loss
 from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags
@@ -368,8 +368,8 @@ class Files:
     refiner: Path | None
 
 
-def main() -> int:
-    """Command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=Path, required=True, help="folder of person crops")
     parser.add_argument("--out", type=Path, required=True)
@@ -378,7 +378,7 @@ def main() -> int:
     parser.add_argument("--refiner", type=Path, help="weights of a refiner to go on from")
     parser.add_argument("--shares", default="", help="such as renders=0.9,negatives=0.1")
     add_flags(parser, FROM_SCRATCH)
-    flags = vars(parser.parse_args())
+    flags = vars(parser.parse_args(arguments))
     files = Files(*(flags.pop(n) for n in ("people", "out", "stage1", "refiner")))
     lane, shares = flags.pop("lane"), flags.pop("shares")
     options = replace(TrainOptions(), **flags)
@@ -393,6 +393,7 @@ def _train(
     options: TrainOptions, files: Files, lane: str, wished: Mapping[str, float], rank: int
 ) -> str:
     torch.manual_seed(options.seed)
+    refuse_research(lane, files.stage1, files.refiner)
     people = files.people
     shares = wished or {n: s for n, s in SHARES.items() if (people / f"{n}.npz").exists()}
     if lane == "open":

@@ -32,6 +32,7 @@ from xnect.synth.evidence import Evidence, EvidenceOptions, simulate
 from xnect.synth.skeletons import Bodies, Motion, Skeletons, draw, load_bodies, load_motion
 from xnect.train.checkpoint import load_checkpoint
 from xnect.train.detector_noise import read_evidence
+from xnect.train.lanes import LICENCES, lane_of, lane_of_all
 from xnect.train.loop import train
 from xnect.train.options import TrainOptions, add_flags
 from xnect.train.processes import as_command
@@ -40,7 +41,6 @@ from xnect.train.seen_people import draw_seen, load_seen, seen_error_mm
 log = logging.getLogger(__name__)
 
 NOTES = {
-    "licence": "Apache-2.0",
     "data": "CMU mocap (free for all uses), DeepMimic motion (MIT), MakeHuman bodies (CC0); "
     "simulated detections, no pictures",
     "joints3d": " ".join(JOINTS3D),
@@ -230,8 +230,11 @@ def _train_lifter(
     notes = {**NOTES, "poses": json.dumps(asdict(poses)), "started_from": str(files.start)}
     notes["evidence"] = json.dumps(asdict(detector))
     notes["seen"] = str(files.seen)
-    seen = load_seen(files.seen) if files.seen else None
-    seen_held_out = load_seen(files.seen_held_out) if files.seen_held_out else None
+    seen, lane = load_seen(files.seen) if files.seen else (None, "open")
+    if files.start is not None:
+        lane = lane_of_all(lane, lane_of(files.start))
+    notes |= {"lane": lane, "licence": LICENCES[lane]}
+    seen_held_out = load_seen(files.seen_held_out)[0] if files.seen_held_out else None
     motion, seed = load_motion(files.data), options.seed + 1000 * rank
     stream = EvidenceStream(bodies, motion, poses, options.batch, seed, detector, seen)
     run = files.out.with_suffix(".run")

@@ -28,6 +28,7 @@ from xnect.refine import RefineOptions, best_cells, look, read_codes
 from xnect.skeleton import FLIP2D, FLIP3D, J3D, SEEN_AS
 from xnect.sure_joints import sure_joints
 from xnect.synth.evidence import Evidence, EvidenceOptions
+from xnect.train.lanes import lane_of
 from xnect.train.person_crops import PersonCrops, in_front, read_person_crops
 from xnect.train.refiner import RefinerAugment, Seen, augment_person
 from xnect.train.samples import read_arrays
@@ -147,24 +148,26 @@ def seen_error_mm(lifter: nn.Module, seen: Evidence) -> float:
     return 1e3 * float((joints - seen.joints_m).norm(dim=-1)[seen.usable].mean())
 
 
-def save_seen(path: Path, seen: Evidence) -> None:
-    """Write as `.npz`.
+def save_seen(path: Path, seen: Evidence, lane: str) -> None:
+    """Write as `.npz`, with the lane of the refiner that saw them.
 
     Raises:
         CannotWrite: the disk is full.
     """
     with replacing(path) as file:
-        np.savez(file, allow_pickle=False, **{k: v.numpy() for k, v in seen._asdict().items()})
+        arrays = {k: v.numpy() for k, v in seen._asdict().items()}
+        np.savez(file, allow_pickle=False, lane=np.array(lane), **arrays)
 
 
-def load_seen(path: Path) -> Evidence:
-    """What `save_seen` wrote.
+def load_seen(path: Path) -> tuple[Evidence, str]:
+    """What `save_seen` wrote: the people, and the lane.
 
     Raises:
         BadInput: the file is missing or damaged, or lacks a field.
     """
-    arrays = read_arrays(path, Evidence._fields)
-    return Evidence(*(torch.from_numpy(arrays[name]) for name in Evidence._fields))
+    arrays = read_arrays(path, (*Evidence._fields, "lane"))
+    seen = Evidence(*(torch.from_numpy(arrays[name]) for name in Evidence._fields))
+    return seen, str(arrays["lane"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -181,7 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refiner = channels_last(folded(load_refiner(flags.refiner)).to(kind))
         crops = read_person_crops(flags.people)
         looks = [watch(refiner, crops, flags.seed + i) for i in range(flags.looks)]
-        save_seen(flags.out, Evidence(*(torch.cat(part) for part in zip(*looks, strict=True))))
+        seen = Evidence(*(torch.cat(part) for part in zip(*looks, strict=True)))
+        save_seen(flags.out, seen, lane_of(flags.refiner))
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

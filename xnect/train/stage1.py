@@ -23,7 +23,7 @@ from xnect.train.augment import as_small_as
 from xnect.train.batches import Batch, Mixture, Source, loader
 from xnect.train.checkpoint import file_metadata
 from xnect.train.datasets.lspet import lspet
-from xnect.train.lanes import LICENCES, mixture_sources, read_shares
+from xnect.train.lanes import LICENCES, mixture_sources, read_shares, refuse_research
 from xnect.train.loop import train
 from xnect.train.losses import stage1_losses
 from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags
@@ -121,6 +121,7 @@ def _train_stage1(
     if options.preset not in PRESETS:
         raise UnknownName("preset", options.preset, sorted(PRESETS))
     torch.manual_seed(options.seed)
+    refuse_research(lane, Path(init) if init is not None else None)
     network = build_network(options.preset, backbone=options.backbone or None)
     normalisation = start_from(network, init) if init is not None else Normalisation()
     augmentation = as_small_as(options.size_at_least, options.crop_px)
