@@ -455,3 +455,22 @@ def test_stage_1_trains_on_a_gpu_compiled_in_bf16(tmp_path):
         out=tmp_path, losses_of=losses, validate=None, metadata={},
     )  # fmt: skip
     assert seen[-1] < seen[0]
+
+
+def test_weights_files_keep_variances_that_half_precision_cannot_hold(tmp_path):
+    """Features before batch norm may be of any size; what the network says stays."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.BatchNorm2d(8))
+    images = torch.rand(8, 3, 16, 16)
+    for factor in (1e-2, 1.0, 1e4):
+        with torch.no_grad():
+            network[0].weight.copy_(0.1 * torch.randn(8, 3, 3, 3))
+            network[0].weight.mul_(factor)
+        network[1].eps = 1e-12
+        network[1].momentum = 1.0
+        network.train()(images)
+        said = network.eval()(images)
+        save_weights(tmp_path / "w.safetensors", network.state_dict(), {})
+        again = {k: v.float() for k, v in load_file(tmp_path / "w.safetensors").items()}
+        network.load_state_dict(again, strict=False)
+        torch.testing.assert_close(network(images), said, rtol=0, atol=0.02)

@@ -18,13 +18,18 @@ from xnect.errors import BadWeights
 
 
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write fp16 safetensors; integer buffers stay as they are; replaces the file at once.
+    """Write fp16 safetensors; replaces the file at once.
+
+    Integer buffers stay as they are, and the statistics of batch norm are fp32: variances of
+    features have no scale of their own, and soon leave the range of fp16.
 
     Raises:
         CannotWrite: the folder cannot be written or the disk is full; an older file stays.
     """
     half = {
-        name: (t.half() if t.is_floating_point() else t).contiguous().cpu()
+        name: (t.half() if t.is_floating_point() and "running_" not in name else t)
+        .contiguous()
+        .cpu()
         for name, t in state.items()
         if not name.endswith("num_batches_tracked")
     }
