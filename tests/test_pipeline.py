@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from xnect import model
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput, BadWeights, UnknownName
 from xnect.model import (
@@ -240,3 +241,20 @@ def test_every_bundled_file_has_the_licence_of_its_lane():
         licence, lane = file_metadata(path)["licence"], path.parent.name
         assert licence.split(":")[0] == LICENCES[lane].split(":")[0], path
         assert path.with_suffix(".md").is_file(), f"{path} has no data card"
+
+
+def test_an_open_pipeline_opens_open_files_only(monkeypatch):
+    opened = []
+    for name in ("load_network", "load_refiner", "load_lifter"):
+        load = getattr(model, name)
+
+        def watched(path, *given, load=load):
+            opened.append(path)
+            return load(path, *given)
+
+        monkeypatch.setattr(model, name, watched)
+    load_pipeline(lane="open")
+    assert {path.parent.name for path in opened} == {"open"}
+    assert {path.stem for path in opened} == {"stage1_s", "refiner", "lifter_refined"}
+    with pytest.raises(UnknownName, match="lane"):
+        load_pipeline(lane="secret")

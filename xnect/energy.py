@@ -59,8 +59,8 @@ class Weights:
     steady: float = 0.12  # of rotations against constant speed, at 30 frames/s
     depth: float = 1.0  # of the root's depth against its expected one, at 30 frames/s
     root: float = 3.0  # of the root across the view, at 30 frames/s
-    floor: float = 3.0  # of heights and of standing feet, when the floor is known
-    sunk: float = 30.0  # times `floor`, of heights below the floor, where nobody is
+    floor: float = 2.5  # of heights and of standing feet, when the floor is known
+    sunk: float = 12.0  # times `floor`, of heights below the floor, where nobody is
     soft_3d_m: float = 0.7  # beyond this a lifted joint is an outlier
     soft_2d_m: float = 0.4
     soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly
