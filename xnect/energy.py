@@ -49,14 +49,12 @@ class Weights:
     `benchmarks/fit_ablation.py` and `benchmarks/fit_on_network.py`.
     """
 
-    shape_3d: float = 2.5
-    bones_3d: float = 5.0  # of bones, whose directions are less wrong than the places of joints
-    seen_2d: float = (
-        3.0  # of a 2D joint of score 1, whose metres are less wrong than a lifted one's
-    )
+    shape_3d: float = 1.5
+    bones_3d: float = 4.0  # of bones, whose directions are less wrong than the places of joints
+    seen_2d: float = 4.0  # of a 2D joint of score 1: less wrong than a lifted one, in metres
     limits: float = 10.0  # far stiffer than evidence, yet no wall that stops the search
     ease: float = 1e-4  # decides only what nothing shows
-    steady: float = 0.12  # of rotations against constant speed, at 30 frames/s
+    steady: float = 0.1  # of rotations against constant speed, at 30 frames/s
     depth: float = 1.0  # of the root's depth against its expected one, at 30 frames/s
     root: float = 3.0  # of the root across the view, at 30 frames/s
     floor: float = 2.5  # of heights and of standing feet, when the floor is known

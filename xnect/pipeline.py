@@ -29,7 +29,7 @@ from torch import nn
 
 from xnect.associate import AssociateOptions, find_people
 from xnect.backbones.fold import folded
-from xnect.boxes import SINGLE, BoxOptions, find_boxes, without_copies
+from xnect.boxes import BoxOptions, find_boxes, without_copies
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.fit import FitOptions, fit, fit_single
@@ -88,8 +88,7 @@ class Pipeline:
             for twice the network's time.
         refiner: Looks at each person again; None trusts Stage I.
         refine: Its thresholds.
-        boxes: Of people whose joints Stage I does not tell, in streams.
-        single_boxes: The same in single pictures.
+        boxes: Of people whose joints Stage I does not tell.
         presence: When somebody is there.
         normalisation: Of the network's input, as its weights were trained.
     """
@@ -110,7 +109,6 @@ class Pipeline:
         refiner: nn.Module | None = None,
         refine: RefineOptions = RefineOptions(),
         boxes: BoxOptions = BoxOptions(),
-        single_boxes: BoxOptions = SINGLE,
         presence: PresenceOptions = PresenceOptions(),
         normalisation: Normalisation = Normalisation(),
     ) -> None:
@@ -128,8 +126,7 @@ class Pipeline:
         self.refiner = None
         if refiner is not None:
             self.refiner = channels_last(folded(refiner).to(self.device, self.kind))
-        self.box_options, self.single_box_options = boxes, single_boxes
-        self.presence_options = presence
+        self.box_options, self.presence_options = boxes, presence
         self.refine_options = refine
 
     def __call__(self, image: np.ndarray) -> Result:
@@ -244,10 +241,9 @@ class Pipeline:
         if self.refiner is None:
             return people
         with watch("refine"):
-            box_options = self.single_box_options if follow is None else self.box_options
-            found, sure = find_boxes(boxes, affine, box_options)
-            if follow is None or follow.search(time_s, box_options.wide_every_s):
-                found, sure = self._with_small(found, sure, picture, box_options)
+            found, sure = find_boxes(boxes, affine, self.box_options)
+            if follow is None or follow.search(time_s, self.box_options.wide_every_s):
+                found, sure = self._with_small(found, sure, picture)
             if follow is not None:
                 where = follow.candidates(people, time_s, found)
             else:
@@ -258,18 +254,18 @@ class Pipeline:
             return refined if follow is None else follow.keep(refined, people, time_s, found)
 
     def _with_small(
-        self, boxes: np.ndarray, score: np.ndarray, picture: np.ndarray, options: BoxOptions
+        self, boxes: np.ndarray, score: np.ndarray, picture: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(M, 4) boxes and (M,) scores, also of people who are too small at the nominal size."""
-        wide = options.wide
+        wide = self.box_options.wide
         if not wide:
             return boxes, score
         hw = picture.shape[:2]
         size = network_hw(hw, (round(wide * self.input_hw[0]), round(wide * self.input_hw[1])))
         tensor = torch.from_numpy(normalise(resize(picture, size), self.normalisation))[None]
-        more, sure = find_boxes(self._box_maps(tensor), image_from_cell(hw, size), options)
+        more, sure = find_boxes(self._box_maps(tensor), image_from_cell(hw, size), self.box_options)
         both = np.concatenate([boxes, more]), np.concatenate([score, sure])
-        return without_copies(*both, options)
+        return without_copies(*both, self.box_options)
 
     @torch.inference_mode()
     def _box_maps(self, tensor: torch.Tensor) -> np.ndarray:
