@@ -11,8 +11,9 @@ camera is used.  Rows:
 * the same on the bones of the identity, which never change, pointing as they did;
 * after: what is given out.
 
-The same people of the same frames are compared with the same true ones.  The result goes to
-`benchmarks/results/fit_on_network.json`, a table to the screen.
+With `--pose2sim FOLDER` also the man of Pose2Sim, real footage with triangulated joints, by the
+rules of `xnect.eval pose2sim`.  The same people of the same frames are compared with the same true
+ones.  The result goes to `benchmarks/results/fit_on_network.json`, tables to the screen.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -30,6 +32,7 @@ import numpy as np
 from xnect.calib.camera import Camera
 from xnect.demo.machine import machine
 from xnect.errors import BadInput, XnectError
+from xnect.eval.pose2sim import pose2sim_report
 from xnect.eval.synth_clip import evaluate_synth_clip, read_truth
 from xnect.eval.tables import rows_of_table
 from xnect.model import load_pipeline
@@ -90,8 +93,8 @@ def frames_of(clip: Path) -> list[Frame]:
     return frames
 
 
-def before_and_after(clip: Path, camera: Camera) -> dict[str, list[Result]]:
-    """The clip's results with the poses of Stage II, these on constant bones, those of the fit."""
+def streamed(frames: Iterable[Frame], camera: Camera) -> Iterator[dict[str, Result]]:
+    """Results with the poses of Stage II, with these on constant bones, and as given out."""
     import xnect.pipeline as module
 
     made: list[Watched] = []
@@ -101,17 +104,28 @@ def before_and_after(clip: Path, camera: Camera) -> dict[str, list[Result]]:
         return made[-1]
 
     own, module.Tracker = module.Tracker, tracker  # type: ignore[assignment, misc]
-    rows: dict[str, list[Result]] = {name: [] for name in ROWS}
     try:
-        for result in load_pipeline(camera=camera).stream(frames_of(clip)):
+        for result in load_pipeline(camera=camera).stream(frames):
             lifted = {t.track_id: t.pose.joints_m for t in made[-1].last}
             before = tuple(unfitted(p, lifted[p.track_id]) for p in result.people)
             whole = tuple(on_own_bones(p) for p in before)
-            for name, people in zip(ROWS, (before, whole, result.people), strict=True):
-                rows[name].append(replace(result, people=people))
+            each = zip(ROWS, (before, whole, result.people), strict=True)
+            yield {name: replace(result, people=people) for name, people in each}
     finally:
         module.Tracker = own  # type: ignore[misc]
-    return rows
+
+
+@dataclass(frozen=True)
+class OneRow:
+    """A pipeline that gives out one of the rows."""
+
+    name: str
+    camera: Camera
+
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Result]:
+        """Results, one for each frame."""
+        for rows in streamed(frames, self.camera):
+            yield rows[self.name]
 
 
 def unfitted(person: Person, lifted_m: np.ndarray) -> Person:
@@ -134,8 +148,9 @@ def figures(clips: Sequence[Path]) -> dict[str, dict[str, float]]:
     for clip in clips:
         path, camera = truth_of(clip)
         truth = read_truth(path)
-        for name, results in before_and_after(clip, camera).items():
-            report = evaluate_synth_clip(results, truth)
+        results = list(streamed(frames_of(clip), camera))
+        for name in ROWS:
+            report = evaluate_synth_clip([result[name] for result in results], truth)
             p, m = report.poses, report.motion
             rows[name].append({
                 "poses": p.poses, "mpjpe_mm": p.mpjpe_mm, "n_mpjpe_mm": p.n_mpjpe_mm,
@@ -157,20 +172,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("clips", type=Path, nargs="*", default=[BUNDLED])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "fit_on_network.json")
+    parser.add_argument("--pose2sim", type=Path, help="folder of that clip")
     options = parser.parse_args()
+    real: dict[str, dict[str, float]] = {}
     try:
         rows = figures(options.clips)
+        for name in ROWS if options.pose2sim else ():
+            found = pose2sim_report(partial(OneRow, name), options.pose2sim)
+            real[name] = asdict(found["all"])
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     names = [clip.name for clip in options.clips]
     options.out.write_text(
-        json.dumps({"clips": names, "rows": rows, "machine": machine()}, indent=2) + "\n"
+        json.dumps({"clips": names, "rows": rows, "pose2sim": real, "machine": machine()}, indent=2)
+        + "\n"
     )
-    heads = list(rows[ROWS[0]])
-    print(
-        rows_of_table(["", *heads], [[n, *(f"{r[h]:.3g}" for h in heads)] for n, r in rows.items()])
-    )
+    for table in filter(None, (rows, real)):
+        heads = list(table[ROWS[0]])
+        lines = [[n, *(f"{r[h]:.4g}" for h in heads)] for n, r in table.items()]
+        print(rows_of_table(["", *heads], lines), end="\n\n")
     return 0
 
 
