@@ -36,14 +36,13 @@ from xnect.eval.pose2sim import pose2sim_report
 from xnect.eval.synth_clip import evaluate_synth_clip, read_truth
 from xnect.eval.tables import rows_of_table
 from xnect.model import load_pipeline
-from xnect.rig import RIG
-from xnect.skeleton import JOINTS3D, ROOT
+from xnect.rig import CARRIED_BY, JOINTS, RIG
+from xnect.skeleton import ROOT
 from xnect.track import Track, Tracker
 from xnect.types import Frame, Person, Result
 
 HERE = Path(__file__).resolve().parent
 ROWS = ("before", "before, bones of one length", "after")
-PARENTS = np.where(RIG.parents[: len(JOINTS3D)] < 0, ROOT, RIG.parents[: len(JOINTS3D)])
 BUNDLED = HERE.parent / "demo" / "demo.mp4"
 
 
@@ -135,11 +134,11 @@ def unfitted(person: Person, lifted_m: np.ndarray) -> Person:
 
 def on_own_bones(person: Person) -> Person:
     """Somebody whose bones have the identity's lengths and point as they do."""
-    bones = person.joints3d_m - person.joints3d_m[PARENTS]
+    bones = person.joints3d_m - person.joints3d_m[CARRIED_BY[:JOINTS]]
     length = np.linalg.norm(bones, axis=-1, keepdims=True)
     bones = bones * (person.bone_lengths_m[:, None] / np.maximum(length, 1e-3))
     bones[ROOT] = person.root_m
-    return replace(person, joints3d_m=RIG.above[: len(bones), : len(bones)] @ bones)
+    return replace(person, joints3d_m=RIG.above[:JOINTS, :JOINTS] @ bones)
 
 
 def figures(clips: Sequence[Path]) -> dict[str, dict[str, float]]:

@@ -19,7 +19,7 @@ from xnect.calib.floor import Floor
 from xnect.kinematics import Pose, offsets_m
 from xnect.place import place
 from xnect.residuals import FEET
-from xnect.rig import JOINTS, RIG, SOLES_M
+from xnect.rig import CARRIED_BY, JOINTS, RIG, SOLES_M
 from xnect.rotations import matrix_from_quat, matrix_from_rotvec, rotvec_from_matrix, unit
 from xnect.skeleton import BODY, FACE, J2D, J3D, REFERENCE_STATURE_M, ROOT, SEEN_AS
 from xnect.track import Track
@@ -158,7 +158,7 @@ def gather(
         rest_m=rest,
         target_m=target,
         target_weight=score**TRUST_3D * (np.arange(JOINTS) != ROOT),
-        bone_m=target - target[:, _PARENTS] * (_PARENTS >= 0)[:, None],
+        bone_m=target - target[:, _PARENTS],
         bone_weight=ends**TRUST_3D * np.isin(np.arange(JOINTS), _POINTING),
         rays=rays,
         ray_weight=seen**TRUST_2D * weight_2d,
@@ -180,14 +180,14 @@ def on_bones(joints_m: np.ndarray, lengths_m: np.ndarray) -> np.ndarray:
     ones would bend elbows and knees to reach the places of their ends.  A limb is made at most
     three times as long; the trunk, hands and feet keep their lengths.
     """
-    bones = joints_m - joints_m[:, _PARENTS] * (_PARENTS >= 0)[:, None]
+    bones = joints_m - joints_m[:, _PARENTS]
     length, whole = np.linalg.norm(bones[:, _LIMBS], axis=-1), lengths_m[:, _LIMBS]
     bones[:, _LIMBS] *= (whole / np.maximum(length, whole / 3))[..., None]
     out: np.ndarray = RIG.above[:JOINTS, :JOINTS] @ bones
     return out
 
 
-_PARENTS = RIG.parents[:JOINTS]
+_PARENTS = CARRIED_BY[:JOINTS]
 _LIMBS = [
     J3D[f"{side}_{n}"] for side in ("left", "right") for n in ("elbow", "wrist", "knee", "ankle")
 ]

@@ -18,12 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xnect.rig import JOINTS, RIG
+from xnect.rig import CARRIED_BY, JOINTS, RIG
 from xnect.rotations import cross, cross_matrix, length, matrix_from_rotvec, unit
 from xnect.skeleton import BODY, J3D, ROOT
 
 _UNIT_OFFSETS = unit(BODY.offsets_m)
-_CARRIED_BY = np.where(RIG.parents < 0, ROOT, RIG.parents)  # the root's own offset is zero
 _FREE = np.concatenate([[ROOT], RIG.balls])
 _SINE = np.zeros((len(RIG.hinges), 9))  # of a hinge's angle, from the nine numbers of its matrix
 _SINE[:, [7, 2, 3]] = RIG.hinge_axes
@@ -66,7 +65,7 @@ def forward(pose: Pose, rest_offsets_m: np.ndarray) -> Posed:
     turned = np.array(pose.local)
     for level in RIG.levels[1:]:
         turned[:, level] = turned[:, RIG.parents[level]] @ pose.local[:, level]
-    arms = (turned[:, _CARRIED_BY] @ rest_offsets_m[..., None])[..., 0]
+    arms = (turned[:, CARRIED_BY] @ rest_offsets_m[..., None])[..., 0]
     return Posed(pose.root_m[:, None] + RIG.above @ arms, turned)
 
 
@@ -111,6 +110,7 @@ def normal_equations(
             parent is turned changes them.
     """
     arm = posed.points_m - posed.points_m[:, ROOT, None]
+    count = len(arm)
     skew = cross_matrix(arm)
     force = world.force + relative.force
     stiffness = world.stiffness + relative.stiffness
@@ -127,13 +127,11 @@ def normal_equations(
     each[..., :3, 6] = cross(arm, force)
     each[..., 3:6, 6] = force
     each[..., 6:, 6] = world.force
-    bone = posed.points_m[:, _CHILDREN] - posed.points_m[:, _CARRIERS]
+    bone = posed.points_m[:, :JOINTS] - posed.points_m[:, _CARRIERS]
     lever = cross_matrix(bone)
-    bent = lever @ bones.stiffness[:, _CHILDREN] @ lever.swapaxes(-1, -2)
-    moved = cross(bone, bones.force[:, _CHILDREN])
-    each[..., :3, :3] += (_FROM @ bent.reshape(len(arm), -1, 9)).reshape(*arm.shape[:2], 3, 3)
-    each[..., :3, 6] += _FROM @ moved
-    count = len(arm)
+    bent = lever @ bones.stiffness @ lever.swapaxes(-1, -2)
+    each[..., :3, :3] += (_CARRIES @ bent.reshape(count, -1, 9)).reshape(count, -1, 3, 3)
+    each[..., :3, 6] += _CARRIES @ cross(bone, bones.force)
     below = (_BELOW @ each.reshape(count, len(RIG.parents), 63)).reshape(count, -1, 9, 7)
     carried = below[:, _OF_FREEDOM]  # (P, D - 3, 9, 7)
     axis = (posed.turned[:, RIG.joint] @ RIG.axis[..., None])[..., 0]
@@ -152,9 +150,8 @@ def normal_equations(
     return gradient, hessian
 
 
-_CHILDREN = np.flatnonzero(RIG.parents[:JOINTS] >= 0)
-_CARRIERS = RIG.parents[_CHILDREN]
-_FROM = (np.arange(len(RIG.parents))[:, None] == _CARRIERS).astype(np.float64)  # (N, 20)
+_CARRIERS = CARRIED_BY[:JOINTS]
+_CARRIES = (np.arange(len(RIG.parents))[:, None] == _CARRIERS).astype(np.float64)  # (N, 21)
 _ROOT_AMONG_TURNING = int(np.flatnonzero(_TURNING == ROOT)[0])
 
 

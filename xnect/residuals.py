@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xnect.kinematics import Pose, Posed
-from xnect.rig import JOINTS, RIG, SOLES_M
+from xnect.rig import CARRIED_BY, JOINTS, RIG, SOLES_M
 from xnect.skeleton import J3D, ROOT
 
 NEAREST_M = 0.1
@@ -93,14 +93,7 @@ def cauchy(square: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
 def shape_3d(posed: Posed, target_m: np.ndarray, weight: np.ndarray, *, soft_m: float) -> PointTerm:
     """Joints against the lifted pose, both from the root: (P, 21, 3) m, (P, 21) weights."""
     joints = posed.points_m[:, :JOINTS]
-    residual = joints - joints[:, ROOT, None] - target_m
-    loss, trust = geman_mcclure((residual**2).sum(-1), soft_m)
-    pull = weight * trust
-    return PointTerm(
-        0.5 * (weight * loss).sum(-1),
-        pull[..., None] * residual,
-        pull[..., None, None] * np.eye(3),
-    )
+    return _drawn_to(joints - joints[:, ROOT, None] - target_m, weight, soft_m)
 
 
 def bones_3d(posed: Posed, target_m: np.ndarray, weight: np.ndarray, *, soft_m: float) -> PointTerm:
@@ -110,7 +103,11 @@ def bones_3d(posed: Posed, target_m: np.ndarray, weight: np.ndarray, *, soft_m: 
     bend no elbow.  Force and stiffness are those of the bone, for `normal_equations`.
     """
     joints = posed.points_m[:, :JOINTS]
-    residual = joints - joints[:, _PARENTS] - target_m
+    return _drawn_to(joints - joints[:, CARRIED_BY[:JOINTS]] - target_m, weight, soft_m)
+
+
+def _drawn_to(residual: np.ndarray, weight: np.ndarray, soft_m: float) -> PointTerm:
+    """The robust term of residuals (P, K, 3) m that are as stiff in every direction."""
     loss, trust = geman_mcclure((residual**2).sum(-1), soft_m)
     pull = weight * trust
     return PointTerm(
@@ -118,9 +115,6 @@ def bones_3d(posed: Posed, target_m: np.ndarray, weight: np.ndarray, *, soft_m: 
         pull[..., None] * residual,
         pull[..., None, None] * np.eye(3),
     )
-
-
-_PARENTS = np.where(RIG.parents[:JOINTS] < 0, ROOT, RIG.parents[:JOINTS])
 
 
 def seen_2d(

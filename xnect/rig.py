@@ -147,3 +147,6 @@ def _rig() -> Rig:
 
 RIG = _rig()
 JOINTS = len(JOINTS3D)
+
+CARRIED_BY = np.where(RIG.parents < 0, ROOT, RIG.parents)
+"""(N,) the joint that carries each point; the root, whose own offset is zero, carries itself."""

@@ -121,9 +121,11 @@ def _train_stage1(
     if options.preset not in PRESETS:
         raise UnknownName("preset", options.preset, sorted(PRESETS))
     torch.manual_seed(options.seed)
-    refuse_research(lane, Path(init) if init is not None else None)
     network = build_network(options.preset, backbone=options.backbone or None)
-    normalisation = start_from(network, init) if init is not None else Normalisation()
+    normalisation = Normalisation()
+    if init is not None:
+        normalisation = start_from(network, init)
+        refuse_research(lane, download(init))
     augmentation = as_small_as(options.size_at_least, options.crop_px)
     mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed + 1000 * rank)
     root = shared / "lspet"
