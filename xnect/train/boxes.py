@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--stage1", type=Path, required=True, help="weights that the branch joins")
-    parser.add_argument("--lane", choices=("open", "research"), default="research")
+    parser.add_argument("--lane", choices=tuple(LICENCES), default="research")
     parser.add_argument("--shares", default="", help="such as renders=0.5,coco-train2017=0.5")
     add_flags(parser)
     flags = vars(parser.parse_args(arguments))

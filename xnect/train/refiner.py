@@ -373,7 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=Path, required=True, help="folder of person crops")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--lane", choices=("open", "research"), default="research")
+    parser.add_argument("--lane", choices=tuple(LICENCES), default="research")
     parser.add_argument("--stage1", type=Path, help="weights of preset s to start from")
     parser.add_argument("--refiner", type=Path, help="weights of a refiner to go on from")
     parser.add_argument("--shares", default="", help="such as renders=0.9,negatives=0.1")

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 NOTES = {
     "data": "CMU mocap (free for all uses), DeepMimic motion (MIT), MakeHuman bodies (CC0); "
-    "simulated detections, no pictures",
+    "simulated detections",
     "joints3d": " ".join(JOINTS3D),
     "input": "18 joints x (x, y, score, presence), 33 bone codes, angular size; see xnect/lift.py",
     "output": "root-relative metres, body of reference size, camera axes",
@@ -233,6 +233,8 @@ def _train_lifter(
     seen, lane = load_seen(files.seen) if files.seen else (None, "open")
     if files.start is not None:
         lane = lane_of_all(lane, lane_of(files.start))
+    if seen is not None:
+        notes["data"] += f"; and {len(seen.rays)} people as the refiner sees them"
     notes |= {"lane": lane, "licence": LICENCES[lane]}
     seen_held_out = load_seen(files.seen_held_out)[0] if files.seen_held_out else None
     motion, seed = load_motion(files.data), options.seed + 1000 * rank

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--lane", choices=("open", "research"), default="research")
+    parser.add_argument("--lane", choices=tuple(LICENCES), default="research")
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
     parser.add_argument(
         "--init", help="file of Stage I; or file, hub id or URL of the backbone's ImageNet weights"
