@@ -22,9 +22,9 @@ def swinging(time_s, *, rad=0.5, hz=0.7, seed=0):
     """(F,) s -> Pose of somebody who swings all limbs within the limits and walks along."""
     rng = np.random.default_rng(seed)
     time_s = np.asarray(time_s, float)
-    wave = np.sin(2 * np.pi * hz * time_s[:, None, None] + rng.uniform(0, 6, (6, 3)))
+    wave = np.sin(2 * np.pi * hz * time_s[:, None, None] + rng.uniform(0, 6, (len(RIG.balls), 3)))
     local = np.tile(np.eye(3), (len(time_s), JOINTS, 1, 1))
-    local[:, RIG.balls] = matrix_from_rotvec(rad * wave * rng.uniform(0.3, 1, (6, 3)))
+    local[:, RIG.balls] = matrix_from_rotvec(rad * wave * rng.uniform(0.3, 1, (len(RIG.balls), 3)))
     heading = np.zeros((len(time_s), 3))
     heading[:, 1] = 0.4 * np.sin(2 * np.pi * 0.3 * time_s)
     local[:, ROOT] = UPRIGHT @ matrix_from_rotvec(heading)

@@ -39,6 +39,8 @@ def bodies(count: int, *, seed: int = 0, spread: float = 0.35) -> tuple[np.ndarr
     for side, sign in (("left", 1), ("right", -1)):  # arms down from the T-pose
         ball = int(np.flatnonzero(RIG.balls == J3D[f"{side}_shoulder"])[0])
         step[:, 8 + 3 * ball] -= 0.7 * sign
+        wrist = int(np.flatnonzero(RIG.balls == J3D[f"{side}_wrist"])[0])
+        step[:, 6 + 3 * wrist] *= 0.05  # they hardly twist
     start = with_hinges(Pose(np.zeros((count, 3)), local), np.full((count, 6), 0.5))
     pose = moved(start, step)
     angle, _ = anatomical(pose)

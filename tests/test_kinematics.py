@@ -35,9 +35,9 @@ def rest_offsets(count: int) -> np.ndarray:
     return offsets_m(np.tile(BODY.lengths_m, (count, 1)))
 
 
-def test_there_are_thirty_degrees_of_freedom() -> None:
-    assert RIG.freedom == 30
-    assert len(RIG.lower_rad) == len(RIG.upper_rad) == 24
+def test_there_are_thirty_six_degrees_of_freedom() -> None:
+    assert RIG.freedom == 36
+    assert len(RIG.lower_rad) == len(RIG.upper_rad) == 30
     assert (RIG.lower_rad < RIG.upper_rad).all()
 
 
@@ -165,5 +165,5 @@ def test_exported_quaternions_rebuild_the_joints() -> None:
 def test_nobody_is_an_empty_array() -> None:
     none = some_poses(0)
     assert forward(none, rest_offsets(0)).points_m.shape == (0, 27, 3)
-    assert jacobian(forward(none, rest_offsets(0))).shape == (0, 27, 3, 30)
-    assert anatomical(none)[0].shape == (0, 24)
+    assert jacobian(forward(none, rest_offsets(0))).shape == (0, 27, 3, 36)
+    assert anatomical(none)[0].shape == (0, 30)

@@ -318,6 +318,9 @@ def test_bad_takes_are_one_sentence():
     other = replace(take.skeleton, names=("hip", *take.skeleton.names[1:]))
     with pytest.raises(BadInput, match="another skeleton"):
         smooth_take(replace(take, skeleton=other))
+    shrugging = replace(take.skeleton, offsets_m=take.skeleton.offsets_m + 0.035)
+    with pytest.raises(BadInput, match="differs from this xnect's by 35 mm"):
+        smooth_take(replace(take, skeleton=shrugging))
     for wrong in ({"root_hz": 0.0}, {"turn_hz": np.nan}, {"order": 4}, {"max_gap_s": -1.0}):
         with pytest.raises(BadInput, match=next(iter(wrong))):
             SmoothOptions(**wrong)

@@ -33,10 +33,13 @@ from xnect.residuals import (
 from xnect.rig import JOINTS, RIG
 
 _FIRST_BALL = 6
+_TURNING = 1 + len(RIG.balls)
 _FIRST_HINGE = _FIRST_BALL + 3 * len(RIG.balls)
 _BALLS = slice(_FIRST_BALL, _FIRST_HINGE)
 _BLOCK = 3 + np.arange(3 * (1 + len(RIG.balls))).reshape(-1, 3)  # freedoms of the root, the balls
-_OF_TURN = np.concatenate([np.repeat(np.arange(7), 3), np.arange(7, 13)])  # joint of each freedom
+_OF_TURN = np.concatenate(
+    [np.repeat(np.arange(_TURNING), 3), _TURNING + np.arange(len(RIG.hinges))]
+)  # joint of each freedom
 _HINGE_ANGLES = slice(3 * len(RIG.balls), None)
 
 
@@ -126,7 +129,7 @@ def _no_load(people: int) -> Load:
 def _add_angles(
     gradient: np.ndarray, hessian: np.ndarray, one: AngleTerm, other: AngleTerm, d_balls: np.ndarray
 ) -> None:
-    """Terms on anatomical angles through their derivative (P, 18, 3) by their joint's freedoms."""
+    """Terms on anatomical angles through their derivative (P, 24, 3) by their joint's freedoms."""
     slope, curvature = one.slope + other.slope, one.curvature + other.curvature
     by_ball = d_balls.reshape(len(slope), -1, 3, 3)
     turned = by_ball.swapaxes(-1, -2)

@@ -82,7 +82,7 @@ class Evidence:
 
     @property
     def expected(self) -> np.ndarray:
-        """(P, 13, 3, 3) expected rotations of the joints that turn."""
+        """(P, 15, 3, 3) expected rotations of the joints that turn."""
         return self.local[:, MOVING]
 
     @property

@@ -1,7 +1,7 @@
 """Forward kinematics of the rig for P people at once, its derivative, and the anatomical angles.
 
-The state is not 30 numbers but the rotation matrix of each joint against its parent, and a small
-change of the state is 30 numbers: metres along the camera axes, then radians about axes of the
+The state is not 36 numbers but the rotation matrix of each joint against its parent, and a small
+change of the state is 36 numbers: metres along the camera axes, then radians about axes of the
 turned joint, R <- R exp(axis * radians).  So nothing is singular, wherever the person looks.
 
     G_j = G_parent(j) R_j        P_j = P_parent(j) + G_parent(j) offset_j
@@ -28,7 +28,7 @@ _SINE = np.zeros((len(RIG.hinges), 9))  # of a hinge's angle, from the nine numb
 _SINE[:, [7, 2, 3]] = RIG.hinge_axes
 _SINE[:, [5, 6, 1]] = -RIG.hinge_axes
 _BONE_CROSS = cross_matrix(RIG.bones)
-_ACROSS_BONE = np.cross(np.eye(3), RIG.bones[:, None])  # (6, 3, 3) row i is e_i x bone
+_ACROSS_BONE = np.cross(np.eye(3), RIG.bones[:, None])  # (8, 3, 3) row i is e_i x bone
 
 
 class Pose(NamedTuple):
@@ -85,7 +85,7 @@ def jacobian(posed: Posed) -> np.ndarray:
 
 
 _TURNING, _OF_FREEDOM = np.unique(RIG.joint, return_inverse=True)  # joints that turn; (D - 3,)
-_BELOW = RIG.above[:, _TURNING].T  # (13, N) points that each turning joint carries, and itself
+_BELOW = RIG.above[:, _TURNING].T  # (15, N) points that each turning joint carries, and itself
 _ABOVE = RIG.above[np.ix_(RIG.joint, RIG.joint)].T  # (D - 3, D - 3) row's joint carries column's
 _STRICTLY_ABOVE = _ABOVE * (RIG.joint[:, None] != RIG.joint)
 
@@ -181,12 +181,12 @@ def with_hinges(pose: Pose, angle_rad: np.ndarray) -> Pose:
 
 
 def anatomical(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
-    """P poses -> (P, 24) rad anatomical angles, and (P, 18, 3) their derivative.
+    """P poses -> (P, 30) rad anatomical angles, and (P, 24, 3) their derivative.
 
-    The first 18 angles are swing plus twist of `RIG.balls`, x y z each; row i of the derivative is
+    The first 24 angles are swing plus twist of `RIG.balls`, x y z each; row i of the derivative is
     that of angle i by the three freedoms of its joint.  The last 6 are hinges, derivative 1.
     """
-    rotation = pose.local[:, RIG.balls]  # (P, 6, 3, 3)
+    rotation = pose.local[:, RIG.balls]  # (P, 8, 3, 3)
     bone = RIG.bones
     there = (rotation @ bone[..., None])[..., 0]
     cosine = (there * bone).sum(-1, keepdims=True)
@@ -213,8 +213,8 @@ def anatomical(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     d_twist = 2 * (w * d_along - along * d_w) / np.maximum(w**2 + along**2, 1e-9)
     ball = factor * across + twist * bone
     d_ball = d_swing + bone[:, :, None] * d_twist[..., None, :]
-    angles = np.concatenate([ball.reshape(len(ball), 18), hinge_angles(pose)], -1)
-    return angles, d_ball.reshape(len(ball), 18, 3)
+    angles = np.concatenate([ball.reshape(len(ball), 24), hinge_angles(pose)], -1)
+    return angles, d_ball.reshape(len(ball), 24, 3)
 
 
 def chosen(which: np.ndarray, yes: Pose, no: Pose) -> Pose:

@@ -49,7 +49,7 @@ LIFTER: Mapping[str, Response] = {
     "knee": Response(-0.011, 0.46, 0.044, 0.07),
     "ankle": Response(-0.011, 0.45, 0.055, 0.07),
     "hip": Response(-0.027, 0.29, 0.112, 0.07),
-    "shoulder": Response(-0.008, 0.28, 0.120, 0.07),
+    "shoulder": Response(-0.062, 0.28, 0.120, 0.07),
     "spine": Response(-0.006, 0.18, 0.088, 0.07),
 }
 """Of the bundled lifter, on 96 simulated people (`xnect.synth.takes`).

@@ -35,7 +35,7 @@ _MOVING = np.concatenate([_TURNING, RIG.hinges])
 
 
 def _inertia() -> np.ndarray:
-    """(13,) m^2: summed square distances from each joint that turns to the joints it carries."""
+    """(15,) m^2: summed square distances from each joint that turns to the joints it carries."""
     rest = RIG.above @ RIG.offsets
     square = ((rest[None, :JOINTS] - rest[_MOVING, None]) ** 2).sum(-1)
     return (square * RIG.above[:JOINTS, _MOVING].T).sum(-1)
@@ -57,17 +57,17 @@ class AngleTerm(NamedTuple):
     """A term on the anatomical angles of P people."""
 
     cost: np.ndarray  # (P,)
-    slope: np.ndarray  # (P, 24) derivative by each angle
-    curvature: np.ndarray  # (P, 24) Gauss-Newton second derivative
+    slope: np.ndarray  # (P, 30) derivative by each angle
+    curvature: np.ndarray  # (P, 30) Gauss-Newton second derivative
 
 
 class TurnTerm(NamedTuple):
     """A term on the freedoms that turn: the root and the balls by threes, then the hinges."""
 
     cost: np.ndarray  # (P,)
-    ball_slope: np.ndarray  # (P, 7, 3)
+    ball_slope: np.ndarray  # (P, 9, 3)
     hinge_slope: np.ndarray  # (P, 6)
-    curvature: np.ndarray  # (P, 13), the same about every axis of a joint
+    curvature: np.ndarray  # (P, 15), the same about every axis of a joint
 
 
 class ShiftTerm(NamedTuple):
@@ -210,13 +210,13 @@ def standing_feet(
 
 
 def limits(angles: np.ndarray, *, weight: float) -> AngleTerm:
-    """How far anatomical angles (P, 24) are beyond their limits, rad."""
+    """How far anatomical angles (P, 30) are beyond their limits, rad."""
     excess = np.maximum(angles - RIG.upper_rad, 0) - np.maximum(RIG.lower_rad - angles, 0)
     return AngleTerm(0.5 * weight * (excess**2).sum(-1), weight * excess, weight * (excess != 0))
 
 
 def ease(angles: np.ndarray, *, weight: float) -> AngleTerm:
-    """The pose prior: anatomical angles (P, 24) against standing at ease, by their usual spread.
+    """The pose prior: anatomical angles (P, 30) against standing at ease, by their usual spread.
 
     Weak: it decides what nothing shows.  `weight` is that of an angle whose spread is one radian.
     """
@@ -232,7 +232,7 @@ def steady(pose: Pose, expected: np.ndarray, weight: np.ndarray, *, soft_rad: fl
 
     Args:
         pose: of the rigs.
-        expected: (P, 13, 3, 3) of the root, `RIG.balls` and `RIG.hinges`.
+        expected: (P, 15, 3, 3) of the root, `RIG.balls` and `RIG.hinges`.
         weight: (P,).
         soft_rad: where a rotation begins to count as a sudden one.
     """

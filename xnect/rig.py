@@ -4,9 +4,10 @@
 the middle of the shoulders on the spine (that is what the 2D joint `neck` shows).  So each of the
 18 joints seen in an image is one point of the rig.
 
-30 degrees of freedom: root translation 3, root rotation 3, spine 3, neck 3, shoulders 3 + 3,
-elbows 1 + 1, hips 3 + 3, knees 1 + 1, ankles 1 + 1.  `head`, `head_top`, hands and toes follow the
-joint that carries them.
+36 degrees of freedom: root translation 3, root rotation 3, spine 3, neck 3, shoulders 3 + 3,
+elbows 1 + 1, wrists 3 + 3, hips 3 + 3, knees 1 + 1, ankles 1 + 1.  `head`, `head_top`, hands and
+toes follow the joint that carries them.  One point of a hand does not show how the forearm is
+turned about itself: wrists swing, and their twist is next to none.
 
 Anatomical angles are swing plus twist about the bone for balls, x y z of the T-pose's axes (x to
 the person's left, y up, z front), right-handed: flexing the left hip is negative x, and a knee
@@ -35,6 +36,7 @@ _BALLS = {
     "spine": ((0, 1, 0), (-40, -45, -40), (60, 45, 40), (0, 0, 0), (16, 14, 8)),
     "neck": ((0, 1, 0), (-50, -80, -45), (60, 80, 45), (15, 0, 0), (20, 15, 15)),
     "left_shoulder": ((1, 0, 0), (-90, -130, -110), (90, 50, 110), (0, -5, -70), (36, 46, 40)),
+    "left_wrist": ((1, 0, 0), (-5, -80, -80), (5, 80, 80), (0, 0, 0), (2, 25, 25)),
     "left_hip": ((0, -1, 0), (-125, -50, -30), (30, 50, 60), (-10, 0, 3), (38, 18, 15)),
 }
 _HINGES = {
@@ -77,14 +79,14 @@ class Rig:
     joint: np.ndarray  # (D - 3,) joint of each rotational degree of freedom
     axis: np.ndarray  # (D - 3, 3) its axis in that joint's frame
     moves: np.ndarray  # (D - 3, N) 1 where it moves the point
-    balls: np.ndarray  # (6,) joints with swing and twist
-    bones: np.ndarray  # (6, 3) their bones' directions at rest
+    balls: np.ndarray  # (8,) joints with swing and twist
+    bones: np.ndarray  # (8, 3) their bones' directions at rest
     hinges: np.ndarray  # (6,) joints with one angle
     hinge_axes: np.ndarray  # (6, 3)
-    lower_rad: np.ndarray  # (24,) of the anatomical angles: balls x y z each, then hinges
-    upper_rad: np.ndarray  # (24,)
-    relaxed_rad: np.ndarray  # (24,) standing at ease
-    spread_rad: np.ndarray  # (24,) how far people are from it, standard deviation
+    lower_rad: np.ndarray  # (30,) of the anatomical angles: balls x y z each, then hinges
+    upper_rad: np.ndarray  # (30,)
+    relaxed_rad: np.ndarray  # (30,) standing at ease
+    spread_rad: np.ndarray  # (30,) how far people are from it, standard deviation
     seen: np.ndarray  # (18,) point of the rig that each 2D joint shows
 
     @property

@@ -113,6 +113,12 @@ def _check(recording: Recording) -> None:
         )
     if (recording.skeleton.names, recording.skeleton.parents) != (BODY.names, BODY.parents):
         raise BadInput("this recording has another skeleton than this xnect; it cannot be smoothed")
+    off_m = np.abs(recording.skeleton.offsets_m - BODY.offsets_m).max()
+    if off_m > 1e-3:
+        raise BadInput(
+            f"the rest pose of this recording's skeleton differs from this xnect's by "
+            f"{off_m * 1e3:.0f} mm; an older version made it: process the video again"
+        )
     who = np.stack([recording.person_frame, recording.track_id])[:, recording.track_id != 0]
     pairs, count = np.unique(who, axis=1, return_counts=True)
     if (count > 1).any():
