@@ -17,6 +17,7 @@ from xnect.refine import (
     look,
     px_per_m,
     refine,
+    second_cells,
     squares,
 )
 from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
@@ -193,6 +194,21 @@ def test_best_cells_follow_the_offsets():
     cells, score = best_cells(heatmaps, offsets)
     np.testing.assert_allclose(cells[0], [[7.25, 4.5], [15, 0]])
     np.testing.assert_allclose(score[0], [0.8, 0.4])
+
+
+def test_second_cells_are_the_next_peak_and_not_the_slope_of_the_first():
+    heatmaps, offsets = np.zeros((1, 3, 16, 16)), np.zeros((1, 3, 2, 16, 16))
+    y, x = np.mgrid[:16, :16]
+    for joint, peaks in enumerate([[(3, 4, 0.9), (10, 12, 0.5)], [(8, 8, 0.7)], [(5, 5, 0.6)]]):
+        for row, column, value in peaks:
+            blob = value * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 8)
+            heatmaps[0, joint] = np.maximum(heatmaps[0, joint], blob)
+    heatmaps[0, 2, 5, 7] = 0.5  # a bump beside the best cell
+    heatmaps[heatmaps < 1e-3] = 0
+    cells, score = second_cells(heatmaps, offsets)
+    np.testing.assert_allclose(cells[0, 0], [12, 10], atol=0.1)
+    assert score[0, 0] == pytest.approx(0.5)
+    assert (score[0, 1:] < 0.01).all()
 
 
 def test_the_flip_test_of_a_mirrored_picture_is_mirrored():

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ from xnect.prepare import normalise
 from xnect.refiner import PERSON_PX, SIDE_PX
 from xnect.same_person import Looks, SameOptions, different
 from xnect.skeleton import FLIP2D
-from xnect.types import PartialPose
+from xnect.types import PartialPose, SecondPlaces
 
 MARGIN_GREY = 114
 
@@ -80,11 +80,14 @@ class _Seen:
     score: np.ndarray  # (P, 18) 0 where absent
     margin: np.ndarray  # (P, 18)
     codes: np.ndarray  # (P, 18, 63)
+    second_px: np.ndarray  # (P, 18, 2), and so on of each joint's second place
+    second_score: np.ndarray
+    second_codes: np.ndarray
 
     def put(self, which: np.ndarray, other: _Seen) -> None:
         """Replace some of them."""
-        for name in ("joints_px", "score", "margin", "codes"):
-            getattr(self, name)[which] = getattr(other, name)
+        for part in fields(self):
+            getattr(self, part.name)[which] = getattr(other, part.name)
 
 
 def squares(joints_px: np.ndarray, score: np.ndarray, options: RefineOptions) -> Square:
@@ -165,8 +168,14 @@ def best_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, n
     The place is where the best cell and its eight neighbours say that the joint is, weighted by
     the squares of their values.
     """
+    return _read_at(heatmaps, offsets, *_best(heatmaps))
+
+
+def _read_at(
+    heatmaps: np.ndarray, offsets: np.ndarray, row: np.ndarray, column: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `best_cells` gives, of any cells (P, J)."""
     people, joints, h, w = heatmaps.shape
-    row, column = _best(heatmaps)
     p, j = np.indices((people, joints))
     score = heatmaps[p, j, row, column]
     steps = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
@@ -180,6 +189,27 @@ def best_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, n
     return np.stack([column, row], -1) + np.clip(shift, -1, 1), score
 
 
+SECOND_AWAY = 3
+"""Cells from a joint's best cell from which on another peak is a second place."""
+
+
+def second_cells(heatmaps: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `best_cells`, of the surest peak that is not the best one or beside it.
+
+    The value is 0 where there is no other peak.
+    """
+    h, w = heatmaps.shape[-2:]
+    row, column = _best(heatmaps)
+    y, x = np.arange(h)[:, None], np.arange(w)
+    away = np.maximum(abs(y - row[..., None, None]), abs(x - column[..., None, None]))
+    padded = np.pad(heatmaps, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    along = np.maximum(np.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
+    around = np.maximum(np.maximum(along[..., :-2, :], along[..., 1:-1, :]), along[..., 2:, :])
+    peak = (heatmaps >= around) & (away >= SECOND_AWAY)
+    cells, score = _read_at(heatmaps, offsets, *_best(heatmaps * peak))
+    return cells, score * peak.any((-2, -1))
+
+
 def read_codes(maps: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """(P, 63, h, w), (P, J, 2) cells x, y -> (P, J, 63) codes at the nearest cells."""
     x, y = np.moveaxis(np.rint(cells).astype(np.intp), -1, 0)
@@ -188,9 +218,11 @@ def read_codes(maps: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return read
 
 
-def _in_camera(codes: np.ndarray, rays: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """(P, J, 63) in the axes of a camera that faces each person -> in those of the camera."""
-    view = facing_view(rays, score)  # (P, 3, 3) camera from view
+def _in_camera(codes: np.ndarray, view: np.ndarray) -> np.ndarray:
+    """(P, J, 63) in the axes of a camera that faces each person -> in those of the camera.
+
+    `view` is (P, 3, 3), camera from view.
+    """
     vectors = codes.reshape(*codes.shape[:2], 3, -1)  # planar: (P, J, 3, K)
     return np.einsum("pij,pkjn->pkin", view, vectors).reshape(codes.shape)
 
@@ -261,9 +293,10 @@ def refine(
         where.put(again, better)
     alive = np.flatnonzero(seen.score.any(1))
     joints, score, margin = seen.joints_px[alive], seen.score[alive], seen.margin[alive]
-    codes = seen.codes[alive]
+    codes, second = seen.codes[alive], seen.second_codes[alive]
     if camera is not None and len(alive):
-        codes = _in_camera(codes, camera.rays(joints), score)
+        view = facing_view(camera.rays(joints), score)
+        codes, second = _in_camera(codes, view), _in_camera(second, view)
     total = score.mean(1)
     order = [i for i in np.argsort(-total, kind="stable") if total[i] >= options.person_at_least]
     looks = Looks(
@@ -271,7 +304,9 @@ def refine(
         [people.people[i] if i < people.found else None for i in alive],
     )  # fmt: skip
     kept, hidden = different(looks, order, options.same)
-    out = [_pose(joints[i], score[i], margin[i], codes[i]) for i in kept]
+    places = zip(seen.second_px[alive], seen.second_score[alive], second, strict=True)
+    others = [SecondPlaces(*place) for place in places]
+    out = [_pose(joints[i], score[i], margin[i], codes[i], others[i]) for i in kept]
     return sorted([*out, *hidden], key=lambda person: -person.person_score)
 
 
@@ -284,12 +319,21 @@ def _look_at(
     )
     heatmaps, offsets, maps = look(refiner, inputs, flip_test=options.flip_test)
     cells, found = best_cells(heatmaps, offsets)
-    pixels = cells * STRIDE + (STRIDE - 1) / 2  # of the input
-    scale = (where.side_px / SIDE_PX)[:, None, None]
-    joints = (pixels - (SIDE_PX - 1) / 2) * scale + where.centre_px[:, None]
+    other_cells, other = second_cells(heatmaps, offsets)
     there = found >= options.joint_at_least
     there[there.sum(1) < 3] = False
-    return _Seen(joints, found * there, side_margin(heatmaps), read_codes(maps, cells))
+    return _Seen(
+        _in_picture(cells, where), found * there, side_margin(heatmaps), read_codes(maps, cells),
+        _in_picture(other_cells, where), other, read_codes(maps, other_cells),
+    )  # fmt: skip
+
+
+def _in_picture(cells: np.ndarray, where: Square) -> np.ndarray:
+    """(P, J, 2) cells x, y -> pixels of the picture."""
+    pixels = cells * STRIDE + (STRIDE - 1) / 2  # of the input
+    scale = (where.side_px / SIDE_PX)[:, None, None]
+    there: np.ndarray = (pixels - (SIDE_PX - 1) / 2) * scale + where.centre_px[:, None]
+    return there
 
 
 def _moved(old: Square, new: Square) -> np.ndarray:
@@ -300,7 +344,11 @@ def _moved(old: Square, new: Square) -> np.ndarray:
 
 
 def _pose(
-    joints: np.ndarray, score: np.ndarray, margin: np.ndarray, codes: np.ndarray
+    joints: np.ndarray,
+    score: np.ndarray,
+    margin: np.ndarray,
+    codes: np.ndarray,
+    second: SecondPlaces,
 ) -> PartialPose:
     seen = score > 0
     return PartialPose(
@@ -309,4 +357,5 @@ def _pose(
         np.where(seen[:, None], codes, 0.0).astype(np.float32),
         person_score(score),
         margin.astype(np.float32),
+        second=second,
     )

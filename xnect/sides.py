@@ -16,13 +16,14 @@ A filter: it looks back only, and has no delay.  Ours; not in the paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from xnect.skeleton import FLIP2D, FLIP3D, J2D, JOINTS2D
-from xnect.types import PartialPose
+from xnect.two_places import Paths, PlaceOptions, followed
+from xnect.types import PartialPose, SecondPlaces
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class SideOptions:
     belief_at_most: float = 10.0
     same_within: float = 0.3  # mean distance of a person's joints from those remembered
     remembered_s: float = 0.5
+    places: PlaceOptions = field(default_factory=PlaceOptions)
 
 
 ARMS = tuple(J2D[f"left_{part}"] for part in ("shoulder", "elbow", "wrist", "eye", "ear"))
@@ -57,6 +59,7 @@ class _Memory:
     belief: np.ndarray  # (2,) log-odds that arms and legs were given out right
     part_s: np.ndarray  # (2,) time of the frame in which the sides of arms and legs were clear
     time_s: float
+    paths: Paths | None  # of `two_places`
 
 
 class Sides:
@@ -78,9 +81,12 @@ class Sides:
             belief = votes if memory is None else _carried(memory.belief, links) + votes
             belief = np.clip(belief, -o.belief_at_most, o.belief_at_most)
             given = exchanged(person, *(belief < 0))
-            out.append(given)
+            size = _size(given.joints_px, given.score > 0)
+            paths = None if memory is None else memory.paths
+            placed, paths = followed(given, size, paths, time_s, o.places)
+            out.append(placed)
             unclear = (np.abs(links) < o.unclear) & (memory is not None)
-            known.append(_remembered(given, memory, np.abs(belief), unclear, time_s, o))
+            known.append(_remembered(given, memory, np.abs(belief), unclear, paths, time_s, o))
         taken = {id(m) for m in before if m is not None}
         self._known = known + [m for m in self._known if id(m) not in taken]
         return out
@@ -98,16 +104,28 @@ def exchanged(person: PartialPose, arms: bool, legs: bool) -> PartialPose:
         if wanted:
             both = np.array([*part, *_FLIP2D[list(part)]])
             source[both] = _FLIP2D[both]
-    codes = person.codes[source]
-    turned = source != np.arange(len(JOINTS2D))
-    bones = codes.reshape(len(JOINTS2D), 3, -1)[:, :, _FLIP3D].reshape(codes.shape)
+    second = person.second
+    if second is not None:
+        second = SecondPlaces(
+            second.joints_px[source], second.score[source], _exchanged_codes(second.codes, source)
+        )
     return replace(
         person,
         joints_px=person.joints_px[source],
         score=person.score[source],
-        codes=np.where(turned[:, None], bones, codes).astype(np.float32),
+        codes=_exchanged_codes(person.codes, source),
         margin=None if person.margin is None else person.margin[source],
+        second=second,
     )
+
+
+def _exchanged_codes(codes: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """(18, 63) -> those of joints `source` (18,), with the sides of the bones of who moved."""
+    codes = codes[source]
+    turned = source != np.arange(len(JOINTS2D))
+    bones = codes.reshape(len(JOINTS2D), 3, -1)[:, :, _FLIP3D].reshape(codes.shape)
+    out: np.ndarray = np.where(turned[:, None], bones, codes).astype(np.float32)
+    return out
 
 
 def _size(joints_px: np.ndarray, seen: np.ndarray) -> float:
@@ -186,6 +204,7 @@ def _remembered(
     memory: _Memory | None,
     belief: np.ndarray,
     unclear: np.ndarray,
+    paths: Paths | None,
     time_s: float,
     o: SideOptions,
 ) -> _Memory:
@@ -193,7 +212,7 @@ def _remembered(
     seen, speed = person.score > 0, np.zeros((len(JOINTS2D), 2))
     joints, part_s = person.joints_px.astype(np.float64), np.full(2, time_s)
     if memory is None or time_s <= memory.time_s:
-        return _Memory(joints, speed, seen, belief, part_s, time_s)
+        return _Memory(joints, speed, seen, belief, part_s, time_s, paths)
     both, gap = seen & memory.seen, time_s - memory.time_s
     speed[both] = 0.5 * memory.speed_px_s[both] + 0.5 * (joints - memory.joints_px)[both] / gap
     belief, seen = belief.copy(), seen.copy()
@@ -208,4 +227,4 @@ def _remembered(
                 memory.seen[own],
             )
             belief[k], part_s[k] = memory.belief[k], memory.part_s[k]
-    return _Memory(joints, speed, seen, belief, part_s, time_s)
+    return _Memory(joints, speed, seen, belief, part_s, time_s, paths)

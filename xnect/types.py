@@ -27,6 +27,15 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SecondPlaces:
+    """Where each joint of a person is if it is not where it seems to be."""
+
+    joints_px: np.ndarray  # (18, 2)
+    score: np.ndarray  # (18,) 0 where there is no other place
+    codes: np.ndarray  # (18, 63) there
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PartialPose:
     """What the image shows of one person: the result of association."""
 
@@ -38,6 +47,7 @@ class PartialPose:
         None  # (18,) log-odds of each joint against its twin of the other side at the same place
     )
     sure: np.ndarray | None = None  # (18,) bool, joints that are evidence in 3D; None: all seen
+    second: SecondPlaces | None = None
 
     def evidence(self) -> np.ndarray:
         """(18,) scores of the joints that are evidence in 3D, 0 for all others."""
