@@ -1,9 +1,11 @@
 """Left and right over time: exchanges are undone, and what was right stays as it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from xnect.sides import ARMS, LEGS, Sides, exchanged
+from xnect.sides import ARMS, LEGS, SideOptions, Sides, _carried, exchanged
 from xnect.skeleton import FLIP2D, FLIP3D, J2D
 from xnect.types import PartialPose
 
@@ -127,3 +129,28 @@ def test_nobody_and_one_joint_are_taken():
     alone = PartialPose(np.zeros((18, 2)), np.eye(18)[4] * 0.5, np.zeros((18, 63)), 0.1)
     for frame in range(3):
         assert len(sides.update([alone], frame / FPS)) == 1
+
+
+@pytest.mark.parametrize("facing", [SideOptions().facing, 0.0])
+def test_legs_on_the_wrong_side_come_right_by_the_shoulders(facing):
+    """Exchanged for good by a network that is surer of the arms; without the shoulders they stay."""
+    sides = Sides(SideOptions(facing=facing))
+    margin = np.full(18, 0.3, np.float32)
+    margin[[*ARMS, *(FLIP2D[j] for j in ARMS)]] = 1.5
+    for frame in range(90):
+        true = walker(frame / FPS, turn=0.3)
+        seen = replace(exchanged(pose(true), False, True), margin=margin)
+        given = sides.update([seen], frame / FPS)[0]
+        assert not wrong(given, true, ARMS)
+    assert wrong(given, true, LEGS) == (facing == 0)
+
+
+def test_beliefs_are_chances():
+    """Carrying a belief on keeps it one, and a link that says nothing leaves no belief."""
+    chances = np.array([[0.6, 0.1], [0.2, 0.1]])
+    carried = np.exp(_carried(np.log(chances), np.array([2.0, -1.0])))
+    assert carried.sum() == pytest.approx(1)
+    np.testing.assert_allclose(np.exp(_carried(np.log(chances), np.zeros(2))), 0.25)
+    np.testing.assert_allclose(
+        np.exp(_carried(np.log(chances), np.array([50.0, -50.0]))), chances[:, ::-1]
+    )

@@ -2,13 +2,17 @@
 
 In single pictures the networks often exchange the sides of arms or legs, above all in people seen
 from behind or from the side.  In a video the joints move little between frames, so that the labels
-of one frame can be followed into the next.  For the arms and for the legs of each person two
-hypotheses are kept, labels as they are or exchanged, as the log-odds of a hidden Markov chain:
+of one frame can be followed into the next.  Four hypotheses are kept of each person, arms and legs
+labelled right or exchanged, as the states of a hidden Markov chain:
 
 * how well the joints continue the motion of those before them, as labelled or exchanged, carries
   the belief on;
 * how much surer the network was of its own labels than of exchanged ones (`PartialPose.margin`) is
-  the evidence of the frame, weak, because the errors of neighbouring frames are the same error.
+  the evidence of the frame, weak, because the errors of neighbouring frames are the same error;
+* and that shoulders and hips face one way, weak for the same reason: exchanged legs after the legs
+  crossed come right again.
+
+Then, of each joint alone, at which of two places it is (`two_places`).
 
 A filter: it looks back only, and has no delay.  Ours; not in the paper.
 """
@@ -36,6 +40,7 @@ class SideOptions:
     margin_at_most: float = 2.5
     unclear: float = 2.0  # a link of fewer log-odds says nothing: wait for a clearer frame
     together: float = 0.4  # of their distance before: two joints nearer than that are seen as one
+    facing: float = 0.1  # log-odds in each frame of shoulders and hips that face one way
     belief_at_most: float = 10.0
     same_within: float = 0.3  # mean distance of a person's joints from those remembered
     remembered_s: float = 0.5
@@ -56,7 +61,7 @@ class _Memory:
     joints_px: np.ndarray  # (18, 2)
     speed_px_s: np.ndarray  # (18, 2)
     seen: np.ndarray  # (18,) bool
-    belief: np.ndarray  # (2,) log-odds that arms and legs were given out right
+    belief: np.ndarray  # (2, 2) log of the chances: arms given out right, or not; legs so
     part_s: np.ndarray  # (2,) time of the frame in which the sides of arms and legs were clear
     time_s: float
     paths: Paths | None  # of `two_places`
@@ -76,17 +81,20 @@ class Sides:
         before = _matched(people, self._known, time_s, o)
         out, known = [], []
         for person, memory in zip(people, before, strict=True):
-            votes = o.vote * _votes(person, o) ** 2
+            belief = _seen(person, o)
             links = np.zeros(2) if memory is None else _links(person, memory, time_s, o)
-            belief = votes if memory is None else _carried(memory.belief, links) + votes
-            belief = np.clip(belief, -o.belief_at_most, o.belief_at_most)
-            given = exchanged(person, *(belief < 0))
+            if memory is not None:
+                belief = belief + _carried(memory.belief, links)
+            belief = np.maximum(belief - belief.max(), -o.belief_at_most)
+            swapped = np.unravel_index(belief.argmax(), belief.shape)
+            given = exchanged(person, bool(swapped[0]), bool(swapped[1]))
+            belief = belief[swapped[0] ^ np.arange(2)][:, swapped[1] ^ np.arange(2)]
             size = _size(given.joints_px, given.score > 0)
             paths = None if memory is None else memory.paths
             placed, paths = followed(given, size, paths, time_s, o.places)
             out.append(placed)
             unclear = (np.abs(links) < o.unclear) & (memory is not None)
-            known.append(_remembered(given, memory, np.abs(belief), unclear, paths, time_s, o))
+            known.append(_remembered(given, memory, belief, unclear, paths, time_s, o))
         taken = {id(m) for m in before if m is not None}
         self._known = known + [m for m in self._known if id(m) not in taken]
         return out
@@ -160,9 +168,39 @@ def _matched(
     return before
 
 
-def _carried(belief: np.ndarray, link: np.ndarray) -> np.ndarray:
-    """Log-odds that the labels are right: those before were and go on, or were not and do not."""
-    return np.logaddexp(belief + link, 0) - np.logaddexp(belief, link)
+def _carried(belief: np.ndarray, links: np.ndarray) -> np.ndarray:
+    """(2, 2), (2,) -> (2, 2): those before were right and go on, or were not and do not."""
+    for part, link in enumerate(links):
+        stays, turns = -np.logaddexp(0, -link), -np.logaddexp(0, link)
+        belief = np.logaddexp(belief + stays, np.flip(belief, part) + turns)
+    return belief
+
+
+def _seen(person: PartialPose, o: SideOptions) -> np.ndarray:
+    """(2, 2) what this frame says of its labels: arms right, or not; legs so.  Log of chances.
+
+    The network is surer of right ones, and nobody turns hips and shoulders to opposite sides.
+    """
+    arms, legs = o.vote * _votes(person, o) ** 2
+    alike = o.facing * _alike(person)
+    return np.array([[alike, -legs], [-arms, alike - arms - legs]])
+
+
+def _alike(person: PartialPose) -> float:
+    """How far shoulders and hips are labelled to one side, -1 to 1; 0 of who stands sideways."""
+    ends = [J2D[f"{side}_{part}"] for part in ("shoulder", "hip") for side in ("left", "right")]
+    if not (person.score[ends] > 0).all():
+        return 0.0
+    joints = person.joints_px[ends].astype(np.float64)
+    across = np.array([joints[0] - joints[1], joints[2] - joints[3]])
+    size = _size(person.joints_px, person.score > 0)
+    return float(np.clip((across[0] @ across[1]) / (0.1 * size) ** 2, -1, 1))
+
+
+def _log_odds(belief: np.ndarray) -> np.ndarray:
+    """(2, 2) -> (2,) log-odds that arms, and that legs, are right."""
+    arms, legs = np.logaddexp.reduce(belief, 1), np.logaddexp.reduce(belief, 0)
+    return np.array([arms[0] - arms[1], legs[0] - legs[1]])
 
 
 def _votes(person: PartialPose, o: SideOptions) -> np.ndarray:
@@ -217,8 +255,9 @@ def _remembered(
     speed[both] = 0.5 * memory.speed_px_s[both] + 0.5 * (joints - memory.joints_px)[both] / gap
     belief, seen = belief.copy(), seen.copy()
     was = _predicted(memory, time_s)
+    odds, odds_before = _log_odds(belief), _log_odds(memory.belief)
     for k, part in enumerate(PARTS):
-        surer = memory.belief[k] > belief[k] and time_s - memory.part_s[k] < o.remembered_s
+        surer = odds_before[k] > odds[k] and time_s - memory.part_s[k] < o.remembered_s
         if unclear[k] and surer:
             own = np.array([*part, *_FLIP2D[list(part)]])
             joints[own], speed[own], seen[own] = (
@@ -226,5 +265,6 @@ def _remembered(
                 0.8 * memory.speed_px_s[own],
                 memory.seen[own],
             )
-            belief[k], part_s[k] = memory.belief[k], memory.part_s[k]
+            np.moveaxis(belief, k, 0)[0] += odds_before[k] - odds[k]
+            part_s[k] = memory.part_s[k]
     return _Memory(joints, speed, seen, belief, part_s, time_s, paths)
