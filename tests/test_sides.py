@@ -133,7 +133,7 @@ def test_nobody_and_one_joint_are_taken():
 
 @pytest.mark.parametrize("facing", [SideOptions().facing, 0.0])
 def test_legs_on_the_wrong_side_come_right_by_the_shoulders(facing):
-    """Exchanged for good by a network that is surer of the arms; without the shoulders they stay."""
+    """Exchanged for good by a network that is surer of the arms; else they stay exchanged."""
     sides = Sides(SideOptions(facing=facing))
     margin = np.full(18, 0.3, np.float32)
     margin[[*ARMS, *(FLIP2D[j] for j in ARMS)]] = 1.5
