@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -28,6 +28,12 @@ class BranchWidths:
     last: int
     lateral: int = 0  # channels taken over from the stride-8 features; 0: none, as in the paper
     groups: int = 4  # of the transposed convolution and of the 3x3 before the last
+
+
+def twice(widths: BranchWidths) -> BranchWidths:
+    """The same branch with twice the channels, in as many groups."""
+    channels = {name: 2 * value for name, value in asdict(widths).items() if name != "groups"}
+    return replace(widths, **channels)
 
 
 def conv(

@@ -16,7 +16,7 @@ from xnect.network import PRESETS, Network, build_network
 from xnect.pipeline import Pipeline
 from xnect.prepare import Normalisation
 from xnect.proportions import ProportionOptions
-from xnect.refiner import REFINER_NAME, Refiner
+from xnect.refiner import REFINER_NAME, REFINERS, Refiner
 from xnect.track import TrackOptions
 
 DEFAULT_PRESET = "s"
@@ -90,7 +90,10 @@ def load_refiner(path: Path) -> Refiner:
         raise BadWeights(
             f"{path} says architecture {metadata.get('architecture')!r}; expected {REFINER_NAME!r}"
         )
-    refiner = Refiner()
+    preset = metadata.get("preset", "s")
+    if preset not in REFINERS:
+        raise BadWeights(f"{path} says preset {preset!r}; expected {' or '.join(sorted(REFINERS))}")
+    refiner = Refiner(REFINERS[preset])
     _fill(refiner, state, f"{path} does not fit the refiner")
     return refiner.eval()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xnect.backbones import Features, create_backbone
 from xnect.heads.context import Context
-from xnect.heads.pose2d import BranchWidths, Upsample, conv
+from xnect.heads.pose2d import BranchWidths, Upsample, conv, twice
 from xnect.heads.pose3d import Pose3dHead
 from xnect.network import PRESETS, STAGE1_TAPS
 from xnect.skeleton import JOINTS2D, JOINTS3D
@@ -52,14 +52,20 @@ class RefinerPreset:
 
 _S = PRESETS["s"]
 
-REFINER = RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context)
-"""That of preset `s`, so that its weights can be the start."""
+REFINERS = {
+    "s": RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context),
+    "m": RefinerPreset(
+        _S.backbone, 2 * _S.width, twice(_S.pose2d), twice(_S.pose3d), 2 * _S.context
+    ),
+}
+"""`s` is Stage I's preset `s`, whose weights can be the start; `m` is twice as wide, and starts
+from `s` (`xnect.train.widen`)."""
 
 
 class Refiner(nn.Module):
     """Normalised pictures (B, 3, 160, 160) of one person each -> `PersonMaps`."""
 
-    def __init__(self, preset: RefinerPreset = REFINER) -> None:
+    def __init__(self, preset: RefinerPreset = REFINERS["s"]) -> None:
         super().__init__()
         options: dict[str, Any] = {"width": preset.width} if preset.width != 1 else {}
         features = create_backbone(

@@ -20,11 +20,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from xnect.errors import BadInput, BadWeights
+from xnect.errors import BadInput, BadWeights, UnknownName
 from xnect.lift import CARRIED_BONES, CARRIERS
 from xnect.network import STRIDE
 from xnect.prepare import MEAN, STD
-from xnect.refiner import PERSON_PX, REFINER_NAME, SIDE_PX, PersonMaps, Refiner, from_stage1
+from xnect.refiner import (
+    PERSON_PX,
+    REFINER_NAME,
+    REFINERS,
+    SIDE_PX,
+    PersonMaps,
+    Refiner,
+    from_stage1,
+)
 from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, FLIP3D, JOINTS2D
 from xnect.train.augment import colour
 from xnect.train.lanes import LICENCES, read_shares, refuse_research
@@ -35,6 +43,7 @@ from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, joints_box, re
 from xnect.train.processes import as_command
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN
 from xnect.train.targets import bone_codes
+from xnect.train.widen import widened
 
 
 @dataclass(frozen=True)
@@ -336,6 +345,8 @@ SHARES = {"lspet": 0.42, "coco": 0.22, "renders": 0.27, "negatives": 0.04, "alar
 def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> None:
     """Fill all of the refiner from weights of Stage I, preset `s`, then from those of a refiner.
 
+    One of twice their width begins as what they give.
+
     Raises:
         BadWeights: a file that is none, or is for another network, or leaves something out that
             the other does not give.
@@ -347,6 +358,9 @@ def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> N
             state |= from_stage1(load_file(stage1))
         if refiner is not None:
             state |= load_file(refiner)
+        wide = network.state_dict()["heatmaps.weight"].shape[1]
+        if "heatmaps.weight" in state and 2 * state["heatmaps.weight"].shape[1] == wide:
+            state = widened(state, network)
         left = network.load_state_dict(state, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BadWeights(f"{path} does not fit the refiner: {error}") from error
@@ -406,7 +420,9 @@ def _train(
         batch=options.batch,
         seed=options.seed + 1000 * rank,
     )
-    network = Refiner()
+    if options.preset not in REFINERS:
+        raise UnknownName("preset", options.preset, sorted(REFINERS))
+    network = Refiner(REFINERS[options.preset])
     if files.stage1 or files.refiner:
         start_from(network, files.stage1, files.refiner)
     held = {
@@ -420,6 +436,7 @@ def _train(
 
     metadata = {
         "architecture": REFINER_NAME,
+        "preset": options.preset,
         "lane": lane,
         "licence": LICENCES[lane],
         "input_hw": f"{SIDE_PX}x{SIDE_PX}",
