@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -230,8 +231,11 @@ def test_what_a_killed_process_wrote_can_be_played(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     process = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert process.returncode == -signal.SIGKILL
-    with VideoFile(tmp_path / "clip.part.mp4") as video:
-        assert sum(1 for _ in video) >= 100
+    frames = 0
+    with VideoFile(tmp_path / "clip.part.mp4") as video, suppress(CannotOpenSource):
+        for _ in video:  # the last fragment may be cut off, which is said at the end
+            frames += 1
+    assert frames >= 100
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
