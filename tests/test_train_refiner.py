@@ -14,6 +14,7 @@ from xnect.network import build_network
 from xnect.refiner import SIDE_PX, PersonMaps, Refiner
 from xnect.skeleton import FLIP2D, J3D, SEEN_AS
 from xnect.train.checkpoint import save_weights
+from xnect.train.person_augment import RefinerAugment, augment_person, cut_off, warp_of
 from xnect.train.person_crops import (
     BOX_PX,
     CUT_PX,
@@ -23,17 +24,7 @@ from xnect.train.person_crops import (
     read_person_crops,
     write_person_crops,
 )  # fmt: skip
-from xnect.train.refiner import (
-    People,
-    PersonBatch,
-    RefinerAugment,
-    augment_person,
-    cut_off,
-    refiner_losses,
-    start_from,
-    step_losses,
-    warp_of,
-)  # fmt: skip
+from xnect.train.refiner import People, PersonBatch, refiner_losses, start_from, step_losses
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN, write_shard
 
 SIDE = SIDE_PX // 8
