@@ -1,8 +1,9 @@
 """`python -m xnect.train.lifted_labels`: 3D guesses for people who are labelled in 2D only.
 
-The 3D codes of a network that has seen 3D in renders alone are worse on photographs than Stage II
-is from good joints.  So Stage II completes what people have labelled, and its guess, weighted by
-how sure it is of each joint, is a weak label, as that of the teacher (`datasets.teacher`) is.
+From good 2D joints Stage II tells bones better than the 3D codes of a refiner do.  So it completes
+what people have labelled, and its guess, weighted by how sure it is of each joint, is a weak label,
+as that of the teacher (`datasets.teacher`) is.  Not shown to help yet: no bundled weights have
+learnt from it.
 """
 
 from __future__ import annotations
