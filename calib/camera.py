@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .errors import BadCamera
+
 if TYPE_CHECKING:
     from .floor import Floor
+
+DIST_SIZES = (0, 4, 5, 8, 12, 14)
+"""How many coefficients OpenCV's model of distortion may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +26,10 @@ class Camera:
     `dist` are OpenCV's distortion coefficients k1 k2 p1 p2 [k3 ...], empty for none.
     `calibrated` is False when the focal length is a guess: depth is then only proportional.
     `floor` is the floor under the camera where it is known (it must not move then), else None.
+
+    Raises:
+        BadCamera: sizes or focal lengths that are not positive and finite, or a number of
+            distortion coefficients that OpenCV does not have.
     """
 
     fx_px: float
@@ -32,6 +41,23 @@ class Camera:
     dist: tuple[float, ...] = ()
     calibrated: bool = True
     floor: Floor | None = None
+
+    def __post_init__(self) -> None:
+        dist = tuple(np.ravel(np.asarray(self.dist, np.float64)).tolist())  # OpenCV's are (1, 5)
+        object.__setattr__(self, "dist", dist)
+        positive = (self.fx_px, self.fy_px, self.width_px, self.height_px)
+        if not (np.isfinite(positive).all() and min(positive) > 0):
+            fx, fy, width, height = positive
+            raise BadCamera(
+                "fx, fy, width and height of a camera must be positive numbers, "
+                f"got {fx:g}, {fy:g}, {width:g} and {height:g}"
+            )
+        if not np.isfinite([self.cx_px, self.cy_px, *dist]).all():
+            raise BadCamera("the centre and the distortion of a camera must be finite numbers")
+        if len(dist) not in DIST_SIZES:
+            raise BadCamera(
+                f"a camera has 0, 4, 5, 8, 12 or 14 distortion coefficients, got {len(dist)}"
+            )
 
     @classmethod
     def guess(cls, height_px: int, width_px: int) -> Camera:

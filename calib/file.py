@@ -19,19 +19,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .camera import Camera
+from .camera import DIST_SIZES, Camera
 from .floor import Floor, floor_of
 
 JSON_KEYS = ("fx", "fy", "cx", "cy", "width", "height")
-DIST_SIZES = (0, 4, 5, 8, 12, 14)
-"""How many coefficients OpenCV's model of distortion may have."""
-
 _YAML_NAMES = {
     "matrix": ("camera_matrix", "cameraMatrix", "K"),
     "dist": ("distortion_coefficients", "dist_coeffs", "distCoeffs", "D"),
@@ -77,7 +75,9 @@ def load_origin(path: str | Path) -> Origin:
     text = path.read_text(encoding="utf-8", errors="replace")
     said = _from_json(text, path).get("origin") if text.lstrip().startswith("{") else None
     known = {field.name for field in fields(Origin)}
-    return Origin(**{k: v for k, v in said.items() if k in known}) if said else Origin()
+    if not isinstance(said, dict):  # none, or something written by hand
+        return Origin()
+    return Origin(**{k: v for k, v in said.items() if k in known})
 
 
 def save_camera(path: str | Path, camera: Camera, origin: Origin | None = None) -> Path:
@@ -89,8 +89,7 @@ def save_camera(path: str | Path, camera: Camera, origin: Origin | None = None) 
     path = Path(path)
     origin = Origin() if origin is None else origin
     if path.suffix.lower() in YAML_SUFFIXES:
-        path.write_text(_yaml(camera, origin), encoding="utf-8")
-        return path
+        return _written(path, _yaml(camera, origin))
     values: dict[str, Any] = {
         "fx": camera.fx_px, "fy": camera.fy_px, "cx": camera.cx_px, "cy": camera.cy_px,
         "width": camera.width_px, "height": camera.height_px, "dist": list(camera.dist),
@@ -100,7 +99,18 @@ def save_camera(path: str | Path, camera: Camera, origin: Origin | None = None) 
         values["floor"] = asdict(camera.floor)
     if said := {name: value for name, value in asdict(origin).items() if value not in ("", None)}:
         values["origin"] = said
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    return _written(path, json.dumps(values, indent=1) + "\n")
+
+
+def _written(path: Path, text: str) -> Path:
+    """The file, there as a whole or as it was before."""
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
     return path
 
 

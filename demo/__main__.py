@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -100,6 +101,8 @@ examples:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status.  Every mistake of a user ends here, in one sentence."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what it cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     args = parser().parse_args(words)
     try:
         return int(args.run(args))
@@ -175,14 +178,15 @@ def run_demo(args: argparse.Namespace) -> int:
     path = clip()
     if args.scene is None:
         args.scene = True
-    return _process(args, [path], clip_camera)
+    return _process(args, [path], clip_camera, Problems())
 
 
 def run_video(args: argparse.Namespace) -> int:
     """`xnect video IN...`."""
     from xnect.demo.video import find_videos
 
-    return _process(args, find_videos(args.inputs), options.camera_chooser(args))
+    camera_for, problems = options.camera_chooser(args), Problems()
+    return _process(args, find_videos(args.inputs, problems.tell), camera_for, problems)
 
 
 def run_smooth(args: argparse.Namespace) -> int:
@@ -257,10 +261,10 @@ def run_classify(args: argparse.Namespace) -> int:
     from xnect.demo.pictures import find_pictures
     from xnect.demo.pretrained_model import open_backbone, read_class_names
 
-    paths = find_pictures(args.inputs)
+    problems = Problems()
+    paths = find_pictures(args.inputs, problems.tell)
     labels = read_class_names(args.labels)
     opened = open_backbone(args, num_classes=len(labels))
-    problems = Problems()
     for answer in classify(
         paths, opened, labels, top=args.top, upright=not args.as_stored, batch=args.batch,
         on_problem=problems.tell,
@@ -278,9 +282,9 @@ def run_features(args: argparse.Namespace) -> int:
     from xnect.demo.pictures import find_pictures
     from xnect.demo.pretrained_model import open_backbone
 
-    paths = find_pictures(args.inputs)
-    opened = open_backbone(args, num_classes=0)
     problems = Problems()
+    paths = find_pictures(args.inputs, problems.tell)
+    opened = open_backbone(args, num_classes=0)
     with (
         tqdm(total=len(paths), unit="picture", disable=args.quiet or None) as bar,
         ctrl_c_stops() as stop,
@@ -362,8 +366,9 @@ class Problems:
 
 
 def _process(
-    args: argparse.Namespace, paths: Sequence[Path], camera_for: Callable[[int, int], Any]
-) -> int:
+    args: argparse.Namespace, paths: Sequence[Path], camera_for: Callable[[int, int], Any],
+    problems: Problems,
+) -> int:  # fmt: skip
     """Run every file; one that fails does not keep the others from being done."""
     from xnect.demo.interrupt import ctrl_c_stops
     from xnect.demo.outputs import check_folder
@@ -372,7 +377,6 @@ def _process(
     check_folder(args.out)
     first_openable(paths)
     pipeline = options.open_pipeline(args)
-    status = OK
     with ctrl_c_stops() as stop:
         for path, name in zip(paths, output_names(paths), strict=True):
             try:
@@ -383,18 +387,16 @@ def _process(
                     offline=getattr(args, "smooth", "live") == "offline",
                 )  # fmt: skip
             except XnectError as error:
-                print(f"xnect: {error}", file=sys.stderr)
-                status = USER_ERROR
+                problems.tell(str(error))
                 continue
             if not args.quiet:
                 print(report.text())
             for problem in report.problems:
-                print(f"xnect: {problem}", file=sys.stderr)
-                status = USER_ERROR
+                problems.tell(problem)
             if report.stopped:
                 print("xnect: stopped; what was done is saved", file=sys.stderr)
                 return INTERRUPTED
-    return status
+    return problems.status
 
 
 def first_openable(paths: Sequence[Path]) -> None:

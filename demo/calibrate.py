@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from xnect.calib.errors import CannotCalibrate
     from xnect.calib.file import save_camera
+    from xnect.demo.outputs import check_folder
 
+    check_folder((args.print_board or args.out).parent)
     try:
         if args.print_board is not None:
             _print_board(args)

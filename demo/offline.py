@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from xnect.contact import lock_feet
-from xnect.demo.outputs import SceneBeside, write_people
+from xnect.demo.outputs import SceneBeside, left_out, write_people
 from xnect.demo.sinks.mp4 import Mp4Writer
 from xnect.demo.sources.video import VideoFile
 from xnect.draw import draw_result
@@ -115,7 +115,7 @@ def finish_offline(
             files += step()
         except XnectError as error:
             problems.append(str(error))
-    return Finished(tuple(files), tuple(problems), (said,) if said else ())
+    return Finished(tuple(files), tuple(problems), (*([said] if said else []), *left_out(take)))
 
 
 def _overlay(

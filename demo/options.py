@@ -56,7 +56,7 @@ def add_camera_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     either.add_argument(
         "--fov", metavar="DEG", type=float,
-        help="angle of view along the longer side (default: a guess of 45, marked uncalibrated)",
+        help="angle of view along the longer side (default: a guess of 61, marked uncalibrated)",
     )  # fmt: skip
     group.add_argument(
         "--height", metavar="M", type=body_height, default=None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,7 @@ class Outputs:
             Mp4Writer(folder / f"{name}_overlay.mp4", fps=fps or USUAL_FPS) if overlay else None
         )
         self._view = SceneBeside() if scene else None
+        self.said: list[str] = []  # about the files, sentences for the user; after `finish`
         self._finished: tuple[list[Path], list[str]] | None = None
 
     def append(self, image: np.ndarray, result: Result) -> None:
@@ -114,7 +117,9 @@ class Outputs:
     def _finish_people(self) -> list[Path]:
         if self.frames == 0 or not self._people:
             return []
-        return write_people(self.folder, self.name, load_recording(self._recording.path))
+        recording = load_recording(self._recording.path)
+        self.said += left_out(recording)
+        return write_people(self.folder, self.name, recording)
 
 
 class SceneBeside:
@@ -132,17 +137,30 @@ class SceneBeside:
 
 
 def write_people(folder: Path, name: str, recording: Recording) -> list[Path]:
-    """One BVH file for everybody who is worth it.
+    """One BVH file for everybody who is worth it; those of an earlier run are removed.
 
     Raises:
         CannotWrite: the folder cannot be written, or the disk is full.
     """
     from xnect.export.bvh import bvh
 
-    return [
+    files = [
         bvh(folder / f"{name}_person{track_id}.bvh", recording, track_id)
         for track_id in people_worth_a_file(recording)
     ]
+    old = re.compile(re.escape(name) + r"_person\d+\.bvh")
+    for path in folder.iterdir():
+        if old.fullmatch(path.name) and path not in files:
+            with suppress(OSError):
+                path.unlink()
+    return files
+
+
+def left_out(recording: Recording) -> list[str]:
+    """A sentence about those who get no BVH file, if there are any."""
+    count = len(set(recording.track_ids) - set(people_worth_a_file(recording)))
+    who = "1 person was" if count == 1 else f"{count} people were"
+    return [f"{who} seen for less than {MIN_SEEN_S:g} s: no BVH file"] if count else []
 
 
 def people_worth_a_file(recording: Recording) -> list[int]:

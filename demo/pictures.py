@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from xnect.demo.inputs import find_inputs
 from xnect.errors import CannotOpenSource
+from xnect.image import as_rgb8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,15 +21,16 @@ SUFFIXES = frozenset(
 )
 
 
-def find_pictures(words: Sequence[str]) -> list[Path]:
+def find_pictures(words: Sequence[str], on_problem: Callable[[str], None]) -> list[Path]:
     """Files, folders and patterns -> files, each once, in order.
 
-    Of a folder the pictures directly in it are taken.
+    Of a folder the pictures directly in it are taken.  `on_problem` is told of each pattern or
+    folder that gives nothing.
 
     Raises:
-        CannotOpenSource: A pattern or a folder gives nothing.
+        CannotOpenSource: Nothing is left.
     """
-    return find_inputs(words, is_picture, "picture")
+    return find_inputs(words, is_picture, "picture", on_problem)
 
 
 def is_picture(path: Path) -> bool:
@@ -49,8 +53,11 @@ def open_picture(path: Path, *, upright: bool) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about transparency that RGB cannot hold
-            with Image.open(path) as image:
-                return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
+            with Image.open(path) as opened:
+                image = ImageOps.exif_transpose(opened) if upright else opened
+                if image.mode.startswith("I;16"):  # Pillow would cut off what is above 255
+                    return Image.fromarray(as_rgb8(np.asarray(image).astype(np.uint16)))
+                return image.convert("RGB")
     except FileNotFoundError as error:
         raise CannotOpenSource(f"cannot open {path}: no such file") from error
     except UnidentifiedImageError as error:

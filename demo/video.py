@@ -198,7 +198,7 @@ def _run(
     stages_ms = {stage: median(values) for stage, values in timings.items()}
     return Report(
         source, tuple(files), outputs.frames, len(people), wall_s, stages_ms, calibrated,
-        tuple(problems), stopped,
+        tuple(problems), stopped, tuple(outputs.said),
     )  # fmt: skip
 
 
@@ -209,15 +209,16 @@ def remember(frames: Iterable[Frame], images: deque[np.ndarray]) -> Iterator[Fra
         yield frame
 
 
-def find_videos(words: Sequence[str]) -> list[Path]:
+def find_videos(words: Sequence[str], on_problem: Callable[[str], None]) -> list[Path]:
     """Files, folders and patterns -> files, each once, in order.
 
     Of a folder the videos directly in it are taken, without overlays that this program wrote.
+    `on_problem` is told of each pattern or folder that gives nothing.
 
     Raises:
-        CannotOpenSource: a pattern or a folder gives nothing.
+        CannotOpenSource: nothing is left.
     """
-    return find_inputs(words, _is_input, "video")
+    return find_inputs(words, _is_input, "video", on_problem)
 
 
 def _is_input(path: Path) -> bool:

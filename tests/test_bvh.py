@@ -220,6 +220,13 @@ def test_irregular_times_are_resampled_to_the_nominal_rate(written):
         np.testing.assert_allclose(file.joints_m(file.frames[number]), truth, atol=0.01)
 
 
+def test_a_pause_of_the_source_costs_no_captured_frame(written):
+    times_s = np.concatenate([np.arange(13), 75 + np.arange(13)]) / 25
+    file, _ = written(times_s, {1: range(26)}, 1, fps=26 / 3.52)  # the mean rate of such a file
+    assert file.step_s == pytest.approx(1 / 25)
+    assert len(file.frames) == 88
+
+
 def test_angles_do_not_jump(written):
     file, _ = written(np.arange(240) / 30, {1: range(240)}, 1, swing_rad=1.2)
     steps_deg = np.abs(np.diff(file.frames[:, 3:], axis=0))

@@ -288,6 +288,25 @@ def test_mistakes_get_one_sentence(
     assert not Path("camera.json").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_any_work(
+    photos: Path, tmp_path, capsys
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(str(photos), *BOARD, "-o", str(tmp_path / "file" / "camera.json")) == 2
+    captured = capsys.readouterr()
+    assert "cannot write into" in captured.err
+    assert not captured.out  # no report of a calibration
+
+
+def test_the_folder_of_the_camera_file_is_made(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(
+        '{"fx": 500, "fy": 500, "cx": 319.5, "cy": 239.5, "width": 640, "height": 480}'
+    )
+    out = tmp_path / "new" / "camera.yml"
+    assert run("--camera", str(tmp_path / "c.json"), "-o", str(out), "--quiet") == 0
+    assert [path.name for path in out.parent.iterdir()] == ["camera.yml"]
+
+
 def test_a_floor_point_that_is_none_is_refused(capsys) -> None:
     with pytest.raises(SystemExit):
         run("--camera", "c.json", "--floor-points", "1,2,3")

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from xnect.calib.camera import Camera
+from xnect.calib.errors import BadCamera
 
 PLAIN = Camera(900.0, 880.0, 639.5, 359.5, 1280, 720)
 BENT = Camera(900.0, 880.0, 630.0, 365.0, 1280, 720, dist=(-0.2, 0.05, 0.001, -0.002))
@@ -43,6 +46,31 @@ def test_a_guessed_camera_says_so() -> None:
     assert not camera.calibrated
     assert camera.fx_px == pytest.approx(0.85 * 1280)
     assert PLAIN.calibrated
+
+
+@pytest.mark.parametrize("dist", [np.zeros((1, 5)), np.zeros((5, 1)), np.zeros(5), [0.0] * 5])
+def test_distortion_is_taken_as_opencv_gives_it(dist: np.ndarray) -> None:
+    camera = Camera(900.0, 880.0, 639.5, 359.5, 1280, 720, dist)
+    assert camera.dist == (0.0,) * 5
+    points = _points((3,))
+    np.testing.assert_allclose(camera.project(points), PLAIN.project(points))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"fx_px": 0.0}, "positive"),
+        ({"fy_px": -400.0}, "-400"),
+        ({"fx_px": np.nan}, "nan"),
+        ({"width_px": 0}, "positive"),
+        ({"cx_px": np.inf}, "finite"),
+        ({"dist": (0.1, np.nan, 0, 0)}, "finite"),
+        ({"dist": (0.1, 0.2, 0.3)}, "got 3"),
+    ],
+)
+def test_what_no_camera_can_be_is_refused_in_one_sentence(change: dict, word: str) -> None:
+    with pytest.raises(BadCamera, match=word):
+        replace(PLAIN, **change)
 
 
 def test_points_behind_the_camera_stay_finite() -> None:

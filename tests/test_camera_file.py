@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xnect.calib.camera import Camera
-from xnect.calib.file import camera_of_fov, load_camera, save_camera
+from xnect.calib.file import Origin, camera_of_fov, load_camera, load_origin, save_camera
 
 CAMERA = Camera(1234.5, 1230.25, 640.125, 355.5, 1280, 720, (0.1, -0.2, 0.001, 0.002, 0.03))
 
@@ -32,6 +32,15 @@ def test_a_saved_camera_is_loaded_unchanged(
     camera = Camera(focal, focal * 1.1, centre, -centre, size, size + 1, tuple(dist), calibrated)
     save_camera(path, camera)
     assert same(load_camera(path), camera)
+
+
+def test_an_origin_written_by_hand_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "camera.json"
+    save_camera(path, CAMERA)
+    text = path.read_text().rstrip().rstrip("}") + ', "origin": "by hand"}'
+    path.write_text(text)
+    assert load_origin(path) == Origin()
+    assert same(load_camera(path), CAMERA)
 
 
 def write_opencv(path: Path, dist: np.ndarray, names: tuple[str, str]) -> None:

@@ -26,6 +26,7 @@ from xnect.backbones.transforms import evaluation_transform  # noqa: E402
 from xnect.demo import evaluate_imagenet, pictures  # noqa: E402
 from xnect.demo.__main__ import INTERRUPTED, OK, USER_ERROR, main  # noqa: E402
 from xnect.errors import BadInput, CannotOpenSource  # noqa: E402
+from xnect.image import as_rgb8  # noqa: E402
 
 MODEL = "selecsls42b"
 
@@ -268,8 +269,17 @@ def test_an_empty_folder_and_a_pattern_without_files(
 def test_pictures_of_folders_and_patterns_come_once_and_in_order(three: list[Path]) -> None:
     folder = three[0].parent
     (folder / "notes.txt").write_text("no picture")
-    found = pictures.find_pictures([str(folder), str(folder / "*.png"), str(three[1])])
+    words = [str(folder), str(folder / "*.png"), str(three[1])]
+    found = pictures.find_pictures(words, pytest.fail)
     assert found == three
+
+
+def test_a_picture_of_16_bits_is_not_cut_off_at_8(tmp_path: Path) -> None:
+    grey = np.arange(0, 65536, 257, np.uint16).reshape(16, 16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    for upright in (False, True):
+        opened = np.asarray(pictures.open_picture(tmp_path / "deep.png", upright=upright))
+        np.testing.assert_array_equal(opened, as_rgb8(grey))
 
 
 # --- features

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from fakes import FakePipeline
 from movies import read_back, steady, write_movie, write_sound
+from takes import take
 
 from xnect.demo import demo_clip, options
 from xnect.demo.__main__ import INTERRUPTED, OK, USER_ERROR, main
-from xnect.demo.outputs import Outputs
+from xnect.demo.outputs import Outputs, left_out
 from xnect.demo.video import find_videos, output_names, process_video
 from xnect.errors import CannotOpenSource, CannotWrite
-from xnect.recording import load_recording
+from xnect.recording import load_recording, save_recording
 
 COMMANDS = ("demo", "video", "live", "list")
 ONE_BAD_INPUT = [
@@ -285,12 +286,49 @@ def test_files_folders_and_patterns_are_found_once_in_order(tmp_path: Path) -> N
     for name in ("b.mp4", "a.MOV", "c.txt", "b_overlay.mp4", "sub/d.mkv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    found = find_videos([str(tmp_path), str(tmp_path / "*" / "*.mkv"), str(tmp_path / "b.mp4")])
+    found = find_videos(
+        [str(tmp_path), str(tmp_path / "*" / "*.mkv"), str(tmp_path / "b.mp4")], pytest.fail
+    )
     assert [path.name for path in found] == ["a.MOV", "b.mp4", "d.mkv"]
     (tmp_path / "empty").mkdir()
     for nothing in (tmp_path / "empty", tmp_path / "*.avi"):
         with pytest.raises(CannotOpenSource):
-            find_videos([str(nothing)])
+            find_videos([str(nothing)], pytest.fail)
+        said: list[str] = []
+        found = find_videos([str(nothing), str(tmp_path / "b.mp4")], said.append)
+        assert [path.name for path in found] == ["b.mp4"]
+        assert len(said) == 1
+
+
+def test_a_pattern_that_finds_nothing_keeps_no_other_video_from_being_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_movie(tmp_path / "a.mp4", steady(3))
+    words = [str(tmp_path / "none*.mov"), str(tmp_path / "a.mp4"), "-o", str(tmp_path / "out")]
+    assert main(["video", *words, "--quiet"]) == USER_ERROR
+    assert "none*.mov" in capsys.readouterr().err
+    assert (tmp_path / "out" / "a.npz").exists()
+
+
+def test_bvh_files_of_an_earlier_run_do_not_stay_beside_a_new_recording(tmp_path: Path) -> None:
+    write_movie(tmp_path / "a.mp4", steady(3))
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("a_person77.bvh", "a_person77.txt", "ab_person77.bvh"):
+        (out / name).write_text("old")
+    assert main(["video", str(tmp_path / "a.mp4"), "-o", str(out), "--quiet"]) == OK
+    left = {path.name for path in out.iterdir()}
+    assert "a_person77.bvh" not in left
+    assert {"a_person77.txt", "ab_person77.bvh"} <= left
+
+
+def test_who_gets_no_bvh_file_is_said(tmp_path: Path) -> None:
+    rows = {1: range(40), 2: range(5), 3: range(7)}
+    path = save_recording(tmp_path / "a.npz", take(np.arange(40) / 25, rows), source="x", fps=25)
+    said = left_out(load_recording(path))
+    assert said == ["2 people were seen for less than 0.5 s: no BVH file"]
+    short = save_recording(tmp_path / "b.npz", take(np.arange(5) / 25, rows), source="x", fps=25)
+    assert not left_out(load_recording(short))
 
 
 def test_outputs_of_inputs_with_equal_names_do_not_overwrite_each_other() -> None:

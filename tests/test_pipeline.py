@@ -130,6 +130,8 @@ def test_plot_and_save_give_a_picture_and_a_recording(pipeline, clip, tmp_path):
     drawn = result.plot(clip[0])
     assert drawn.shape == clip[0].shape and (drawn != clip[0]).any()
     assert (result.plot() == drawn).all()
+    for same in (clip[0] / np.float32(255), np.dstack([clip[0], clip[0][..., :1]])):
+        assert (result.plot(same) == drawn).all()
     (of_video,) = pipeline.stream(clip[:1])
     assert of_video.image is None
     assert of_video.plot().shape == clip[0].shape

@@ -110,15 +110,20 @@ class Result:
         """(H, W, 3) uint8 RGB copy of the picture with everybody's skeleton drawn in.
 
         Args:
-            image: the picture; None takes the one kept, or black for a frame of a video.
+            image: the picture, of any kind that a pipeline takes; None takes the one kept, or black
+                for a frame of a video.
+
+        Raises:
+            BadInput: no picture.
         """
         from xnect.draw import draw_result
+        from xnect.image import as_rgb8
 
         if image is None:
             image = self.image
         if image is None:
             image = np.zeros((*self.image_hw, 3), np.uint8)
-        return draw_result(image, self)
+        return draw_result(as_rgb8(image), self)
 
     def save(self, path: str | Path = "result.npz") -> Path:
         """Write this one frame as a recording (`.npz` and the `.json` beside it).

@@ -108,8 +108,9 @@ class Mp4Writer:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(
-                str(self.part), "w", options={"movflags": "+hybrid_fragmented"}
-            )
+                str(self.part), "w",
+                options={"movflags": "+hybrid_fragmented", "flush_packets": "1"},
+            )  # fmt: skip
             rate = Fraction(self.fps).limit_denominator(1001)
             self._stream = self._container.add_stream("libx264", rate=rate)
         except (av.error.FFmpegError, OSError) as error:

@@ -44,6 +44,12 @@ class Orientation:
             return cls(transpose=False, flip_x=bool(a < 0), flip_y=bool(d < 0))
         return cls(transpose=True, flip_x=bool(c < 0), flip_y=bool(b < 0))
 
+    @classmethod
+    def of_turn(cls, degrees: float) -> Orientation:
+        """From the turn to the left, in quarters, that makes the stored picture upright."""
+        quarters = round(degrees / 90) % 4
+        return cls(quarters % 2 == 1, flip_x=quarters in (2, 3), flip_y=quarters in (1, 2))
+
     def apply(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) -> the upright picture, contiguous."""
         if self.transpose:
@@ -215,7 +221,11 @@ def _check_is_file(path: Path) -> None:
 def _orientation(decoded: Any) -> Orientation:
     from av.sidedata.sidedata import Type
 
-    for data in decoded.side_data:
+    try:
+        beside = list(decoded.side_data)
+    except ValueError:  # a kind that this PyAV has no name for, such as EXIF: no matrix to be had
+        return Orientation.of_turn(decoded.rotation)
+    for data in beside:
         if data.type == Type.DISPLAYMATRIX:
             return Orientation.of_matrix(np.frombuffer(bytes(data), "=i4")[:9].reshape(3, 3))
     return Orientation()

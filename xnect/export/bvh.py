@@ -37,6 +37,9 @@ REGULAR_STEPS = 0.05
 """Frame times that stay this close to a regular grid, in its steps, are taken as on it: containers
 round times to milliseconds, and a person moves less than 2 mm meanwhile."""
 
+PAUSED = 0.8
+"""Share of the nominal step below which the usual step is another: a mean rate counts pauses in."""
+
 
 def bvh(path: str | Path, recording: Recording, track_id: int) -> Path:
     """Write one person of a recording; the path that was written.
@@ -44,7 +47,8 @@ def bvh(path: str | Path, recording: Recording, track_id: int) -> Path:
     The file goes from the person's first frame to the last (`tracks` of the recording's JSON says
     when that is) and is never split: frames in between without the person are interpolated.  When
     the take has a regular frame rate its frames are kept as they are, otherwise the motion is
-    resampled to the nominal rate.  Offsets are the median of the person's bone lengths.
+    resampled to the nominal rate, or to that between pauses if these make the nominal one lower.
+    Offsets are the median of the person's bone lengths.
 
     Raises:
         BadInput: nobody has that `track_id`, or several people of one frame share it.
@@ -127,6 +131,9 @@ def _grid(recording: Recording, times_s: np.ndarray) -> tuple[np.ndarray, float]
     off = np.abs(frames_s - first_s - step_s * np.arange(len(frames_s))).max()
     if off <= REGULAR_STEPS * step_s:
         return frames_s, step_s
+    usual_s = float(np.median(np.diff(frames_s)))
+    if usual_s < PAUSED * nominal_s:
+        nominal_s = usual_s
     count = int(np.floor((last_s - first_s) / nominal_s + 1e-6)) + 1
     return first_s + nominal_s * np.arange(count), nominal_s
 
