@@ -171,6 +171,18 @@ def test_limbs_that_change_sides_for_some_frames_do_not_cross(parts: tuple[str, 
         assert off_m(frame[0], points[0]) < 0.08
 
 
+@pytest.mark.parametrize("parts", [LEGS, ("shoulder", "elbow", "wrist", "hand")])
+def test_the_exchanged_limbs_of_many_poses_are_hardly_felt(parts: tuple[str, ...]) -> None:
+    """All of the evidence is exchanged in a further start: rays, joints and bones."""
+    off = []
+    for seed in range(8):
+        points, _ = bodies(1, seed=seed)
+        right = [seen(points, noise_px=2, noise_m=0.02, seed=i) for i in range(12)]
+        frames = [[swapped(p[0], parts)] if 8 <= i else p for i, p in enumerate(right)]
+        off.append(np.mean([off_m(frame[0], points[0]) for frame in stream(frames)[8:]]))
+    assert np.mean(off) < 0.04
+
+
 def test_somebody_born_with_crossed_legs_uncrosses_them() -> None:
     points, _ = bodies(1, seed=6, spread=0.15)
     right = [seen(points, noise_px=2, noise_m=0.02, seed=i) for i in range(12)]

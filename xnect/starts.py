@@ -167,4 +167,6 @@ def _with(seen: Evidence, swap: tuple[np.ndarray, np.ndarray]) -> Evidence:
         ray_weight=seen.ray_weight[:, two],
         target_m=seen.target_m[:, three],
         target_weight=seen.target_weight[:, three],
+        bone_m=seen.bone_m[:, three],
+        bone_weight=seen.bone_weight[:, three],
     )
