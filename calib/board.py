@@ -28,6 +28,10 @@ GOOD_LAYOUT = 0.7
 """Share of the markers that must lie where the board has them."""
 
 
+LARGEST_M = 1.0
+"""No board has such squares; a larger number is in another unit."""
+
+
 @dataclass(frozen=True)
 class Board:
     """A flat board: `chessboard` of inner corners, or `charuco` of squares with markers.
@@ -48,9 +52,10 @@ class Board:
             raise CannotCalibrate(f"a board is one of {', '.join(KINDS)}, got {self.kind!r}")
         if min(self.columns, self.rows) < 3 or max(self.columns, self.rows) > 50:
             raise CannotCalibrate(f"a board has 3 to 50 columns and rows, got {self.size}")
-        if not (math.isfinite(self.square_m) and 0 < self.square_m < 10):
+        if not (math.isfinite(self.square_m) and 0 < self.square_m < LARGEST_M):
             raise CannotCalibrate(
-                f"the side of a square must be in metres, above 0, got {self.square_m:g}"
+                f"the side of a square must be in metres, above 0 and below {LARGEST_M:g}, "
+                f"got {self.square_m:g} (2.5 cm are 0.025)"
             )
         if self.kind == "charuco":
             if not 0 < self.marker_m < self.square_m:

@@ -44,6 +44,10 @@ def camera_of_exif(path: str | Path) -> Camera:
             tags = {**exif, **exif.get_ifd(_EXIF_IFD)}
     except UnidentifiedImageError:
         raise CannotCalibrate(f"{path} is not a picture") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise CannotCalibrate(f"the EXIF data of {path} are damaged ({error})") from None
     if tags.get(_ORIENTATION) in _SIDEWAYS:
         focal = focal_px(tags, width_px=width, height_px=height, name=str(path))
         width, height = height, width
@@ -62,7 +66,7 @@ def focal_px(tags: dict[int, Any], *, width_px: int, height_px: int, name: str) 
     if film_mm:
         return film_mm * math.hypot(width_px, height_px) / FILM_DIAGONAL_MM
     focal_mm, per_unit = _number(tags, _FOCAL_MM), _number(tags, _PER_UNIT_X)
-    unit_mm = UNIT_MM.get(int(tags.get(_UNIT, 2)), 0.0)
+    unit_mm = UNIT_MM.get(int(_number(tags, _UNIT) or 2), 0.0)
     if not focal_mm:
         raise CannotCalibrate(
             f"{name} does not say its focal length (EXIF); take a picture of a board, or give --fov"

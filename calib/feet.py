@@ -86,7 +86,8 @@ def floor_from_feet(
         CannotCalibrate: too few rows, or feet that lie on no plane.
     """
     flat = [
-        part.reshape(len(feet.person), -1) for part in (feet.ankles_m, feet.toes_m, feet.necks_m)
+        part.reshape(len(feet.person), math.prod(part.shape[1:]))  # also of nobody
+        for part in (feet.ankles_m, feet.toes_m, feet.necks_m)
     ]
     rows = np.isfinite(np.concatenate(flat, 1)).all(1)
     if rows.sum() < MIN_ROWS:

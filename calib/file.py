@@ -36,6 +36,7 @@ _YAML_NAMES = {
     "width": ("image_width", "width"),
     "height": ("image_height", "height"),
 }
+_MODELS = ("", "plumb_bob", "rational_polynomial")  # as ROS calls them; OpenCV says nothing
 _YAML_SIZES = {"matrix": 9, "width": 1, "height": 1}
 _YAML_FLOOR = {"normal": "floor_normal", "distance_m": "floor_distance_m"}
 YAML_SUFFIXES = (".yml", ".yaml")
@@ -158,6 +159,7 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
     if not text.lstrip().startswith("%YAML"):
         text = "%YAML:1.0\n---\n" + text  # OpenCV insists on its first line
     found: dict[str, np.ndarray] = {}
+    model = ""
     try:
         storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         for key, names in _YAML_NAMES.items():
@@ -165,8 +167,16 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
             if node := next((node for node in nodes if not node.empty()), None):
                 found[key] = _numbers(node)
         floor = {key: _numbers(storage.getNode(name)) for key, name in _YAML_FLOOR.items()}
+        model = str(storage.getNode("distortion_model").string())
+        if storage.getNode("fisheye_model").real() == 1:
+            model = "fisheye"
     except (cv2.error, SystemError):
         found = {}
+    if model not in _MODELS:
+        raise ValueError(
+            f"{path} has the distortion model {model!r}; only that of ordinary lenses is known "
+            "(plumb_bob, rational_polynomial): calibrate again without --fisheye"
+        )
     if any(found.get(key, np.zeros(0)).size != size for key, size in _YAML_SIZES.items()):
         raise ValueError(
             f"{path} is neither a JSON nor an OpenCV YAML camera: needed are {', '.join(JSON_KEYS)}"

@@ -107,7 +107,7 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
             f"a floor needs at least 3 marks, better 4 or more, got {len(places)}"
         )
     spread = np.linalg.svd(places - places.mean(0), compute_uv=False)
-    if spread[1] < 0.05 * spread[0]:
+    if not spread[1] > 0.05 * spread[0]:
         raise CannotCalibrate("the marks lie on a line; a floor needs marks beside it")
     rays = camera.rays(marks_px)
     eye, none = np.eye(3), np.zeros(4)
@@ -117,7 +117,7 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
         _, turns, shifts, _ = cv2.solvePnPGeneric(
             places[:, None], rays[:, None], eye, none, flags=cv2.SOLVEPNP_IPPE
         )
-    poses = []
+    poses, refused_px = [], np.inf
     for found in zip(turns, shifts, strict=True):
         turn, shift = found
         if len(places) > 3:
@@ -125,10 +125,11 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
         normal = cv2.Rodrigues(turn)[0][:, 2]
         floor = floor_of(normal, -float(normal @ np.ravel(shift)))
         ahead = (places @ cv2.Rodrigues(turn)[0].T)[:, 2].mean() + float(np.ravel(shift)[2])
+        off_px = _pose_error_px(camera, places, marks_px, turn, shift)
         if floor.normal[1] < 0.1 and ahead > 0:
-            poses.append(
-                (_pose_error_px(camera, places, marks_px, turn, shift), floor, turn, shift)
-            )
+            poses.append((off_px, floor, turn, shift))
+        elif ahead > 0 and len(places) > 3:  # three marks fit several poses
+            refused_px = min(refused_px, off_px)
     if not poses:
         raise CannotCalibrate(
             "the marks lie on no floor that this camera looks down on; check their order, and that "
@@ -137,6 +138,11 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
     poses.sort(key=lambda pose: pose[0])
     _check_single([pose[0] for pose in poses], [pose[1] for pose in poses], len(places))
     error, floor, turn, shift = poses[0]
+    if error > max(1.0, AMBIGUOUS * refused_px):
+        raise CannotCalibrate(
+            f"the marks fit a floor above the camera ({refused_px:.1f} px off) better than one "
+            f"below it ({error:.1f} px); check that the picture is upright"
+        )
     if error > 0.01 * max(camera.width_px, camera.height_px):
         raise CannotCalibrate(
             f"the marks do not fit a floor (they are {error:.0f} px off); check their order and "

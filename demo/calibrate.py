@@ -200,8 +200,12 @@ def _of_board(args: argparse.Namespace) -> tuple[Camera, Origin]:
         for problem in collected.problems:
             print(f"left out: {problem}")
     views = collected.views
-    if not views and len(collected.problems) == 1:
-        raise BadInput(f"no view of the board: {collected.problems[0]}")
+    if not views and collected.problems:
+        more = len(collected.problems) - 1
+        first = collected.problems[0]
+        raise BadInput(
+            f"no view of the board: {first}" + (f" (and {more} more like it)" if more else "")
+        )
     found = calibrate(views, board)
     if not args.quiet:
         for view, error, used, reason in zip(

@@ -22,6 +22,9 @@ PICTURES = frozenset(".jpg .jpeg .png .bmp .tif .tiff .webp".split())
 STEP_S = 0.2
 """Between two frames of a video, or of a live camera, that are looked at."""
 
+THOROUGH = 10
+"""Every so many frames, while no board is found, one is looked at for the reason."""
+
 STILL = 0.01
 """A board that moved less than this share of the diagonal between two looks is held still."""
 
@@ -143,19 +146,25 @@ def views_of_frames(
     looked_s, before, looks = -np.inf, None, 0
     start = time.monotonic()
     reasons: dict[str, int] = {}
+    whole: dict[str, str] = {}  # the sentence of each, with its advice
+    known: set[str] = set()  # those that a thorough look gave
     for frame in frames:
         if stop() or (seconds is not None and time.monotonic() - start > seconds):
             break
-        if frame.time_s - looked_s < STEP_S:
+        if frame.time_s - looked_s < STEP_S - 1e-6:
             continue
         looked_s, looks = frame.time_s, looks + 1
         try:
             at = f"frame {frame.index} ({frame.time_s:.1f} s)"
             name = f"view {len(out.views) + 1}" if wait_still else at
-            view = find_board(frame.image, board, name=name, thorough=False)
+            thorough = not out.views and looks % THOROUGH == 1
+            view = find_board(frame.image, board, name=name, thorough=thorough)
         except CannotCalibrate as error:
-            reason = re.split("[:;]", str(error).removeprefix(f"{name}: "))[0]
+            said = str(error).removeprefix(f"{name}: ")
+            reason = re.split("[:;]", said)[0]
             reasons[reason] = reasons.get(reason, 0) + 1
+            whole[reason] = said
+            known |= {reason} if thorough else set()
             before = None
         else:
             still = before is not None and view_distance(view, before) < STILL
@@ -167,8 +176,10 @@ def views_of_frames(
             break
     if not looks:
         raise BadInput("the source gave no pictures")
-    for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:3]:
-        out.problems.append(f"{count} of {looks} frames: {reason}")
+    usual = max(reasons, key=lambda reason: reasons[reason], default="")
+    first = known - {usual}  # what only the thorough looks can tell, such as a mirrored board
+    for reason in sorted(reasons, key=lambda r: (r not in first, -reasons[r]))[:3]:
+        out.problems.append(f"{reasons[reason]} of {looks} frames: {whole[reason]}")
     return out
 
 

@@ -87,15 +87,25 @@ def add_smoothing_flag(parser: argparse.ArgumentParser) -> None:
 
 def positive_int(text: str) -> int:
     """A whole number from 1; argparse turns the error into its usage message."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
     return number
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
 def positive_float(text: str) -> float:
     """A finite number above 0."""
-    number = float(text)
+    number = _number(text)
     if not (math.isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"must be more than 0, got {text}")
     return number
@@ -103,7 +113,7 @@ def positive_float(text: str) -> float:
 
 def body_height(text: str) -> float:
     """A height that a person can have, in metres."""
-    number = float(text)
+    number = _number(text)
     if not 0.5 <= number <= 2.5:
         raise argparse.ArgumentTypeError(f"must be in metres, 0.5 to 2.5, got {text}")
     return number

@@ -106,6 +106,7 @@ def test_markers_of_another_dictionary_are_named() -> None:
         ({"columns": 2}, "2x6"),
         ({"square_m": 0.0}, "above 0"),
         ({"square_m": float("nan")}, "above 0"),
+        ({"square_m": 2.5}, "0.025"),
         ({"kind": "charuco", "marker_m": 0.03}, "smaller"),
         ({"kind": "charuco", "marker_m": 0.02, "dictionary": "DICT_9X9"}, "unknown dictionary"),
         ({"kind": "charuco", "marker_m": 0.02, "columns": 20, "rows": 20}, "has 50"),
@@ -136,3 +137,16 @@ def test_a_printed_board_has_true_size_and_is_found(board: Board, tmp_path) -> N
     assert len(grid.number) == len(board.corners_m)
     with pytest.raises(CannotCalibrate, match=r"\.png or \.pdf"):
         save_board(tmp_path / "board.svg", board)
+
+
+def test_a_board_of_any_marker_is_drawn_with_whole_pixels(tmp_path) -> None:
+    for marker_m in np.linspace(0.02, 0.034, 8):
+        board = Board("charuco", 7, 5, 0.035, float(marker_m))
+        width_m, _ = save_board(tmp_path / "board.png", board)
+        assert width_m == pytest.approx(9 * 0.035)
+
+
+@pytest.mark.parametrize("square_m", [0.0001, 0.5])
+def test_a_board_that_no_page_holds_is_refused(square_m: float, tmp_path) -> None:
+    with pytest.raises(CannotCalibrate, match="cannot be printed"):
+        save_board(tmp_path / "board.png", Board("chessboard", 9, 6, square_m))

@@ -14,8 +14,9 @@ from boards import CAMERA, CHARUCO, CHESS, exact_view, poses, render
 from cameras import mjpeg_camera
 from gait import floor_camera, to_camera, walker
 from movies import write_movie
+from PIL import Image
 
-from xnect.calib.board import View, find_board
+from xnect.calib.board import Board, View, find_board
 from xnect.calib.camera import Camera
 from xnect.calib.errors import CannotCalibrate
 from xnect.calib.file import load_camera, load_origin, save_camera
@@ -168,7 +169,7 @@ def test_a_video_gives_views_that_differ(monkeypatch) -> None:
     frames = [Frame(i, 0.25 * i, np.full((48, 64, 3), n, np.uint8)) for i, n in enumerate(numbers)]
     found = views_of_frames(frames, CHESS)
     assert len(found.views) == 3
-    assert found.problems == ["2 of 10 frames: no chessboard 9x6 is seen"]
+    assert found.problems == ["2 of 10 frames: no chessboard 9x6 is seen; show all of it"]
     waited = views_of_frames(frames, CHESS, wait_still=True)
     assert len(waited.views) == 3  # each was held still for two looks
     hurried = views_of_frames(frames[2:4] + frames[4:5] + frames[6:8], CHESS, wait_still=True)
@@ -188,6 +189,23 @@ def test_a_video_of_a_board_gives_the_camera(tmp_path: Path, capsys) -> None:
     assert load_camera(out).fx_px == pytest.approx(CAMERA.fx_px, rel=0.02)
     assert load_origin(out).source == "chessboard 9x6, 7 of 7 views"
     assert "frame 0 (0.0 s): 0." in capsys.readouterr().out
+
+
+def test_a_video_of_a_mirrored_board_says_so(tmp_path: Path, capsys) -> None:
+    board = Board("charuco", 7, 5, 0.035, 0.0265)
+    shown = [np.fliplr(render(board, pose, seed=i)) for i, pose in enumerate(poses(board, 4))]
+    times_s = [0.25 * i for i in range(12)]
+    video = write_movie(tmp_path / "board.mp4", times_s, hw=(480, 640), show=lambda i: shown[i % 4])
+    words = ["--board", "charuco", "7x5", "--square", "0.035", "--marker", "0.0265", "--quiet"]
+    assert run(video, *words, "-o", tmp_path / "camera.json") == 2
+    said = capsys.readouterr().err
+    assert "mirrored" in said and "switch off" in said
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i, image in enumerate(shown):
+        Image.fromarray(image).save(pictures / f"{i}.png")
+    assert run(pictures, *words, "-o", tmp_path / "camera.json") == 2
+    assert "mirrored" in capsys.readouterr().err
 
 
 def test_a_live_camera_is_calibrated_while_the_board_is_held_before_it(

@@ -110,6 +110,22 @@ def test_marks_above_the_camera_are_refused() -> None:
         floor_of_marks(camera, upside_down, PLACES)
 
 
+@pytest.mark.parametrize("turn", np.linspace(0, 6, 9))
+def test_a_floor_is_found_in_the_upright_picture_only(turn: float) -> None:
+    camera = floor_camera(tilt_deg=25, height_m=1.4)
+    rotation = np.array(((np.cos(turn), -np.sin(turn)), (np.sin(turn), np.cos(turn))))
+    marks = np.array([(x, y) for x in (-0.3, 0.3) for y in (-0.18, 0.18)]) @ rotation
+    seen = marks_of(camera, marks + np.array((0.1, 4.0)), 0.3)
+    assert degrees_between(floor_of_marks(camera, seen, marks).floor, camera.floor) < 5
+    with pytest.raises(CannotCalibrate):
+        floor_of_marks(camera, (camera.width_px - 1, camera.height_px - 1) - seen, marks)
+
+
+def test_marks_at_one_place_are_refused() -> None:
+    with pytest.raises(CannotCalibrate, match="on a line"):
+        floor_of_marks(floor_camera(), marks_of(floor_camera(), PLACES[:4]), np.zeros((4, 2)))
+
+
 def test_a_board_on_the_floor_gives_the_floor() -> None:
     import cv2
 
@@ -197,6 +213,9 @@ def test_too_few_feet_are_refused() -> None:
     few = type(feet)(*(getattr(feet, f)[:9] for f in FIELDS))
     with pytest.raises(CannotCalibrate, match="9 person-frames"):
         floor_from_feet(few)
+    nobody = type(feet)(*(getattr(feet, f)[:0] for f in FIELDS))
+    with pytest.raises(CannotCalibrate, match="0 person-frames"):
+        floor_from_feet(nobody)
     turned = type(feet)(feet.time_s, feet.person, -feet.ankles_m, -feet.toes_m, -feet.necks_m)
     with pytest.raises(CannotCalibrate, match="upside-down"):
         floor_from_feet(replace(turned, necks_m=turned.ankles_m[:, 0] + (0, -1.5, 0)))

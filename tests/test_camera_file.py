@@ -72,6 +72,18 @@ def test_the_yaml_of_ros_is_read(tmp_path: Path) -> None:
     assert same(load_camera(path), CAMERA)
 
 
+@pytest.mark.parametrize("said", ["fisheye_model: 1", "distortion_model: equidistant"])
+def test_the_distortion_of_another_lens_model_is_refused(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "camera.yml"
+    write_opencv(path, np.array([[0.1, -0.02, 0.01, -0.002]]), ("K", "D"))
+    ordinary = "distortion_model: plumb_bob"
+    path.write_text(path.read_text() + ordinary + "\n")
+    assert load_camera(path).dist == (0.1, -0.02, 0.01, -0.002)
+    path.write_text(path.read_text().replace(ordinary, said))
+    with pytest.raises(ValueError, match="distortion model"):
+        load_camera(path)
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

@@ -1,6 +1,7 @@
 """Laws of the second stage, with an untrained network and with the bundled weights."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,18 @@ def test_few_joints_are_enough_for_a_finite_pose(lifter, seen):
     person = without(standing(np.random.default_rng(8)), set(J2D) - set(seen))
     pose = lift([person], lifter, camera=CAMERA)[0]
     assert np.isfinite(pose.joints_m).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_joint_that_is_no_number_is_an_absent_one(lifter, bad):
+    person = standing(np.random.default_rng(0))
+    absent = without(person, ["right_elbow"])
+    joints, score = person.joints_px.copy(), person.score.copy()
+    joints[J2D["right_elbow"], 1] = score[J2D["right_elbow"]] = bad
+    for odd in (replace(person, joints_px=joints), replace(person, score=score)):
+        (got,), (want,) = (lift([p], lifter, camera=CAMERA) for p in (odd, absent))
+        np.testing.assert_allclose(got.joints_m, want.joints_m, atol=1e-5)
+        np.testing.assert_allclose(got.score, want.score, atol=1e-6)
 
 
 def test_weights_survive_the_file(lifter, tmp_path):

@@ -163,6 +163,20 @@ def test_few_frames_stay_near_the_prior() -> None:
     assert sd == pytest.approx([one.spread for one in LIFTER.values()])
 
 
+def test_a_child_of_a_single_picture_is_not_taken_for_an_adult_far_away() -> None:
+    poses, truth = standing(1, stature_m=1.15, depth_m=4.0, noise_m=0.01)
+    camera = replace(CAMERA, floor=FLOOR)
+    (track,) = Builds().alone(poses, camera)
+    (child,) = fit([track], camera, 0.0, floor=FLOOR)
+    (adult,) = fit(Builds().alone(poses, CAMERA), CAMERA, 0.0)
+    true_m = truth[0, ROOT, 2]
+    assert child.root_m[2] == pytest.approx(true_m, rel=0.06)
+    assert adult.root_m[2] == pytest.approx(true_m * 1.70 / 1.15, rel=0.06)  # all that can be said
+    stature_m = 1.70 * body_size(child.bone_lengths_m)
+    assert abs(stature_m - 1.15) < 2 * child.stature_sd_m < 0.4
+    assert adult.stature_sd_m == pytest.approx(0.2, abs=0.03)
+
+
 def test_a_child_on_a_floor_is_small_and_near() -> None:
     poses, truth = standing(50, stature_m=1.15, noise_m=0.01)
     adult, _, _ = followed(poses, ProportionOptions(), None)

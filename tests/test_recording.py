@@ -317,6 +317,22 @@ def test_a_missing_recording_and_a_foreign_npz_are_one_sentence(tmp_path):
         load_recording(path)
 
 
+@pytest.mark.parametrize("name", ["time_s", "person_frame", "camera_number", "joints3d_m", "zip"])
+def test_a_recording_damaged_inside_is_one_sentence(tmp_path, name):
+    path = save_recording(tmp_path / "c.npz", take(TIMES_S, PRESENT))
+    if name == "zip":  # one bit of the zip's table: an unknown compression
+        data = bytearray(path.read_bytes())
+        data[data.find(b"PK\x01\x02") + 10] ^= 64
+        path.write_bytes(data)
+    else:
+        with np.load(path) as file:
+            arrays = dict(file)
+        cut = arrays[name][:-2] if name in ("time_s", "joints3d_m") else arrays[name] + 99
+        np.savez(path, **{**arrays, name: cut})
+    with pytest.raises(BadInput, match="damaged"):
+        load_recording(path)
+
+
 def test_a_rate_that_is_no_rate_is_refused(tmp_path):
     for fps in (0, -1, float("nan"), float("inf")):
         with pytest.raises(BadInput, match="fps"):

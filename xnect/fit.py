@@ -74,10 +74,18 @@ def fit(
 
 
 def fit_single(
-    poses: Sequence[Pose3D], camera: Camera, options: FitOptions = FitOptions()
+    poses: Sequence[Pose3D],
+    camera: Camera,
+    options: FitOptions = FitOptions(),
+    *,
+    floor: Floor | None = None,
 ) -> tuple[Person, ...]:
-    """The people of one picture, without memory; their `track_id` is 0."""
-    return fit([Track(0, pose) for pose in poses], camera, 0.0, options)
+    """The people of one picture, without memory; their `track_id` is 0.
+
+    Everybody has the stature of the options, also over a floor; `proportions.Builds.alone` measures
+    it there.
+    """
+    return fit([Track(0, pose) for pose in poses], camera, 0.0, options, floor=floor)
 
 
 def measured_lengths(poses: Sequence[Pose3D], *, score_at_least: float = 0.4) -> np.ndarray:

@@ -86,6 +86,7 @@ def lift(
     pixels = np.stack([p.joints_px for p in partials]).astype(np.float64)
     score = np.stack([p.evidence() for p in partials]).astype(np.float32)
     codes = np.stack([p.codes for p in partials]).astype(np.float32)
+    score = np.where(np.isfinite(pixels).all(-1) & np.isfinite(score), score, 0)
     pixels = np.where(score[..., None] > 0, pixels, 0)  # the coordinates of absent joints are junk
     rays = pixels if camera is None else camera.rays(pixels)
     device = next(lifter.parameters()).device

@@ -133,6 +133,7 @@ class Pipeline:
         """One picture, (H, W, 3) uint8 RGB or any kind `as_rgb8` takes; identities are 0.
 
         Whoever is hardly there (`PresenceOptions.single_at_least`) is left out; `find` has them.
+        Over a known floor people are taken to stand on it, which tells how tall they are.
 
         Raises:
             BadInput: an array that is no picture.
@@ -145,7 +146,12 @@ class Pipeline:
             least = self.presence_options.single_at_least
             poses = [pose for pose in poses if pose.partial.person_score >= least]
         with watch("fit"):
-            people = fit_single(poses, camera, self.fit_options)
+            builds = self._builds()
+            if builds is None:
+                people = fit_single(poses, camera, self.fit_options, floor=camera.floor)
+            else:
+                tracks = builds.alone(poses, camera)
+                people = fit(tracks, camera, 0.0, self.fit_options, floor=camera.floor)
         return replace(self._result(Frame(0, 0.0, picture), camera, people, watch), image=picture)
 
     def stream(

@@ -158,6 +158,25 @@ class Builds:
                 changed.append(track.track_id)
         return changed
 
+    def alone(self, poses: Sequence[Pose3D], camera: Camera) -> list[Track]:
+        """Everybody of a single picture, with the build that it tells: track 0, no past.
+
+        Over a known floor the stature is that of somebody who stands, as far as ankles are seen.
+        """
+        self._people = {-1 - i: _Memory(self._first()) for i in range(len(poses))}
+        tracks = []
+        for pose in poses:
+            build = self._first()
+            if self.options.stature and camera.floor is not None:
+                seen = pose.partial.score[_ANKLES_2D] >= self.options.score_2d
+                found = self._of_ankles(statures_m(pose, camera, camera.floor), seen)
+                if found is not None:
+                    stature_m, sd_m = self._combined(np.array([found]))
+                    build = replace(build, stature_m=stature_m, stature_sd_m=sd_m)
+            lengths = build.lengths_m * (build.stature_m / self.height_m)
+            tracks.append(Track(0, pose, lengths_m=lengths, stature_sd_m=build.stature_sd_m))
+        return tracks
+
     def _learn(self, memory: _Memory, pose: Pose3D, camera: Camera, time_s: float) -> bool:
         options, old = self.options, memory.build
         build = old
@@ -207,10 +226,16 @@ class Builds:
             return None
         way = np.linalg.norm(rays - memory.ankles[0][1], axis=-1)
         depth = measured.depth_m * measured.stature_m / REFERENCE_STATURE_M
-        low, high = options.possible_m
         with np.errstate(invalid="ignore"):  # what was not seen is nan, and compares as false
             stands = seen & (way * depth < options.still_m_s * passed_s)
-            stands &= (measured.stature_m > low) & (measured.stature_m < high)
+        return self._of_ankles(measured, stands)
+
+    def _of_ankles(self, measured: Statures, stands: np.ndarray) -> tuple[float, float] | None:
+        """(stature, standard deviation) in m by those of the ankles (2,) that stand, if any."""
+        options = self.options
+        low, high = options.possible_m
+        with np.errstate(invalid="ignore"):
+            stands = stands & (measured.stature_m > low) & (measured.stature_m < high)
         if not stands.any():
             return None
         values, sds = measured.stature_m[stands], measured.sd_m[stands]

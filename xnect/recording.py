@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -264,8 +265,15 @@ def load_recording(path: str | Path) -> Recording:
         raise
     except OSError as error:
         raise BadInput(f"cannot read {there[0]}: {error.strerror or error}") from error
-    except (EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise BadInput(f"{there[0]} is damaged, or not a recording of xnect") from error
+
+
+_DAMAGED = (
+    EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a file ends in that holds anything."""
 
 
 def spool_path(npz: Path) -> Path:
@@ -403,7 +411,7 @@ def _read(file: BinaryIO) -> Recording:
             )
         names = tuple(str(name) for name in arrays["joints3d_names"])
         parents = tuple(int(parent) for parent in arrays["parents"])
-        return Recording(
+        read = Recording(
             **_known(arrays),
             stages=tuple(str(stage) for stage in arrays["stages"]),
             cameras=tuple(_camera(values) for values in said["cameras"]),
@@ -413,6 +421,16 @@ def _read(file: BinaryIO) -> Recording:
             skeleton=Skeleton(names, parents, arrays["rest_offsets_m"]),
             version=said["versions"]["xnect"],
         )
+    frames, people = len(read.time_s), len(read.track_id)
+    per_frame = (read.frame_index, read.image_hw, read.camera_number, read.timings_ms)
+    per_row = [read.person_frame, *(getattr(read, name) for name in PERSON_ROW.names or ())]
+    for arrays_of, count in ((per_frame, frames), (per_row, people)):
+        if any(len(array) != count for array in arrays_of):
+            raise ValueError("arrays of different lengths")
+    for numbers, count in ((read.person_frame, frames), (read.camera_number, len(read.cameras))):
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < count:
+            raise ValueError("numbers of frames or cameras that are not there")
+    return read
 
 
 def _known(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -140,6 +140,7 @@ def _smooth_identity(
     """Frames and rows of one identity, for each span without a long gap."""
     finite = np.isfinite(recording.rotations_quat_wxyz[rows]).all((1, 2))
     finite &= np.isfinite(recording.root_m[rows]).all(1)
+    finite &= np.isfinite(recording.bone_lengths_m[rows]).all(1)
     finite &= np.linalg.norm(recording.rotations_quat_wxyz[rows], axis=-1).min(1) > 0.5
     seen = finite & (recording.joints2d_score[rows] > 0).any(1) & ~recording.filled[rows]
     rows = rows[seen if seen.any() else finite]
