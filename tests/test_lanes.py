@@ -6,7 +6,7 @@ import pytest
 
 from xnect.errors import BadInput
 from xnect.model import bundled
-from xnect.train import refiner, stage1
+from xnect.train import boxes, refiner, stage1
 from xnect.train.lanes import lane_of, lane_of_all, refuse_research
 
 
@@ -26,6 +26,7 @@ def test_an_open_training_starts_from_open_weights_only(tmp_path):
         (stage1, ["--data", "{}", "--init", str(bundled("stage1_s", "research"))]),
         (refiner, ["--people", "{}", "--refiner", str(bundled("refiner", "research"))]),
         (refiner, ["--people", "{}", "--stage1", str(bundled("stage1_s", "research"))]),
+        (boxes, ["--data", "{}", "--stage1", str(bundled("stage1_s", "research"))]),
     ],
 )
 def test_the_commands_refuse_to_mix_lanes(program, words, tmp_path, capsys):

@@ -36,9 +36,11 @@ from xnect.synth.skeletons import (
     load_motion,
     pose,
 )
+from xnect.synth.split import EVERY_BODY
 from xnect.train.second_stage import (
     EvidenceStream,
     LifterOptions,
+    _part,
     lifter_loss,
     lifter_losses,
     main,
@@ -142,6 +144,13 @@ def test_held_out_clips_are_not_trained_on():
     assert HELD_OUT < groups
     assert len(train.weight) + len(test.weight) == total
     assert len(test.weight) > 1000
+
+
+def test_held_out_bodies_are_not_trained_on(pack):
+    seen, unseen = (_part(pack[0], held_out=secret) for secret in (False, True))
+    assert len(seen.heads_m) + len(unseen.heads_m) == len(pack[0].heads_m)
+    assert len(unseen.heads_m) == len(pack[0].heads_m) // EVERY_BODY
+    assert not {body.tobytes() for body in seen.heads_m} & {b.tobytes() for b in unseen.heads_m}
 
 
 def test_a_missing_pack_is_one_sentence(tmp_path):

@@ -25,6 +25,7 @@ from xnect.train.person_crops import (
     write_person_crops,
 )  # fmt: skip
 from xnect.train.refiner import People, PersonBatch, refiner_losses, start_from, step_losses
+from xnect.train.refiner import main as refiner_command
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN, write_shard
 
 SIDE = SIDE_PX // 8
@@ -175,6 +176,22 @@ def test_what_is_cut_off_is_gone_and_the_rest_stays(crops):
         if (left[changed] == ABSENT).any():
             assert (np.asarray(cut)[~(np.asarray(cut) == image).all(-1)] == 114).all()
     assert min(gone.values()) > 5
+
+
+@pytest.mark.parametrize(
+    ("lane", "shares", "said"),
+    [
+        ("open", "dev=1", "unknown data set in lane open 'dev'"),
+        ("open", "coco=0.5,lspet=0.5", "unknown data set in lane open 'lspet'"),
+        ("research", "../people/coco=1", "unknown data set"),
+        ("research", "coco=0", "must be a positive number"),
+        ("research", "coco=nan", "must be a positive number"),
+    ],
+)
+def test_only_the_sets_of_a_lane_are_learnt_from(lane, shares, said, tmp_path, capsys):
+    words = ["--people", str(tmp_path), "--out", str(tmp_path / "run"), "--lane", lane]
+    assert refiner_command([*words, "--shares", shares]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_missing_person_crops_are_named(tmp_path):

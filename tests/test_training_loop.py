@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.test_targets import random_sample
@@ -33,9 +33,11 @@ from xnect.train.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from xnect.train.descent import rate_at
 from xnect.train.lanes import mixture_sources, read_shares
 from xnect.train.loop import TrainingFailed, train
 from xnect.train.options import TrainOptions, add_flags
+from xnect.train.processes import sentence
 from xnect.train.progress import Progress, remaining_s
 from xnect.train.samples import write_shard
 from xnect.train.stage1 import stage1_step
@@ -326,6 +328,55 @@ def test_every_option_has_a_flag():
     assert TrainOptions(**flags) == TrainOptions()
     flags = vars(parser.parse_args(["--tensorboard", "--patience", "3", "--compile", "inductor"]))
     assert TrainOptions(**flags) == TrainOptions(tensorboard=True, patience=3, compile="inductor")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", -5), ("hours", 0.0), ("batch", 0), ("accumulate", 0), ("workers", -1),
+        ("seed", -1), ("crop_px", 100), ("hard_joints", 30), ("learning_rate", float("nan")),
+        ("learning_rate", -1.0), ("ema_decay", 2.0),
+    ],
+)  # fmt: skip
+def test_options_that_no_training_can_have_are_one_sentence(name, value, tmp_path, capsys):
+    with pytest.raises(BadInput, match=name):
+        TrainOptions(**{name: value})
+    words = ["--data", str(packed(tmp_path)), "--out", str(tmp_path / "run"), "--lane", "open"]
+    assert stage1.main([*words, f"--{name.replace('_', '-')}", str(value)]) == 2
+    assert name in capsys.readouterr().err
+
+
+def test_a_training_without_warm_up_begins_at_its_rate():
+    assert rate_at(0.0, 0, TrainOptions(warm_up_steps=0, learning_rate=0.5)) == 0.5
+
+
+def test_an_error_of_another_process_is_said_without_its_traceback():
+    told = BadInput(
+        "Caught BadInput in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        'last):\n  File "x.py", line 1\nxnect.errors.BadInput: shard a.npz is damaged: pack anew\n'
+    )
+    assert sentence(told) == "shard a.npz is damaged: pack anew"
+    assert sentence(BadInput("a: b")) == "a: b"
+
+
+def test_weights_of_another_network_are_no_start(tmp_path):
+    state = {"backbone.conv1.weight": torch.zeros(8, 3, 3, 3), "head.weight": torch.zeros(2)}
+    save_file(state, tmp_path / "foreign.safetensors")
+    with pytest.raises(BadWeights, match="another network"):
+        stage1.start_from(build_network("s"), str(tmp_path / "foreign.safetensors"))
+
+
+def test_going_on_from_another_start_is_refused(tmp_path, capsys):
+    torch.manual_seed(0)
+    for name in ("a", "b"):
+        save_file(build_network("s").state_dict(), tmp_path / f"{name}.safetensors")
+    words = ["--data", str(packed(tmp_path)), "--out", str(tmp_path / "run"), "--lane", "open"]
+    words += ["--batch", "2", "--crop-px", "64", "--workers", "0", "--shared", str(tmp_path)]
+    a, b = (["--init", str(tmp_path / f"{name}.safetensors")] for name in ("a", "b"))
+    assert stage1.main([*words, *a, "--steps", "1"]) == 0
+    assert stage1.main([*words, *b, "--steps", "2"]) == 2
+    assert "started_from" in capsys.readouterr().err
+    assert stage1.main([*words, *a, "--steps", "2"]) == 0
 
 
 def test_the_command_says_what_is_wrong_and_returns_2(tmp_path, capsys):

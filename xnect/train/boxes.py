@@ -25,9 +25,9 @@ from xnect.network import PRESETS, Network, build_network, channels_last
 from xnect.prepare import Normalisation
 from xnect.train.augment import AugmentOptions
 from xnect.train.batches import Batch, Mixture, Source, loader
-from xnect.train.checkpoint import file_metadata, save_weights
+from xnect.train.checkpoint import file_metadata, fingerprint, save_weights
 from xnect.train.descent import LossesOf
-from xnect.train.lanes import LICENCES, mixture_sources, read_shares
+from xnect.train.lanes import LICENCES, mixture_sources, read_shares, refuse_research
 from xnect.train.loop import train
 from xnect.train.losses import box_losses
 from xnect.train.options import TrainOptions, add_flags
@@ -101,19 +101,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage1", type=Path, required=True, help="weights that the branch joins")
     parser.add_argument("--lane", choices=tuple(LICENCES), default="research")
     parser.add_argument("--shares", default="", help="such as renders=0.5,coco-train2017=0.5")
-    add_flags(parser)
+    add_flags(parser, without=("size_at_least", "hard_joints"))
     flags = vars(parser.parse_args(arguments))
     data, out, stage1, lane, shares = (
         flags.pop(n) for n in ("data", "out", "stage1", "lane", "shares")
     )
-    options = replace(TrainOptions(), **flags)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
     def run(rank: int) -> str:
+        options = replace(TrainOptions(), **flags)
+        refuse_research(lane, stage1)
         sources = mixture_sources(data, lane, read_shares(shares))
         return _train(options, sources, out, stage1, lane, rank)
 
-    return as_command(run, options.device)
+    return as_command(run, flags["device"])
 
 
 def _train(
@@ -139,6 +140,7 @@ def _train(
         metadata={
             "lane": lane,
             "preset": options.preset,
+            "started_from": fingerprint(stage1),
             "data": ", ".join(f"{source.name} {share:.2f}" for source, share in shares),
             "options": json.dumps(asdict(options)),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Collection
 from pathlib import Path
@@ -35,6 +36,13 @@ def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str])
     }
     with replacing(path) as file:
         file.write(save(half, metadata))
+
+
+def fingerprint(path: Path | None) -> str:
+    """Name and SHA-256 (12 digits) of a file that a training starts from; empty without one."""
+    if path is None or not path.is_file():
+        return ""
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
 def file_metadata(path: Path) -> dict[str, str]:

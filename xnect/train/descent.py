@@ -19,7 +19,7 @@ LossesOf = Callable[[nn.Module, Any], dict[str, Tensor]]
 
 def rate_at(progress: float, step: int, options: TrainOptions) -> float:
     """Learning rate: linear warm-up by steps, then cosine by the share of time used."""
-    warm = min(1.0, (step + 1) / options.warm_up_steps)
+    warm = min(1.0, (step + 1) / max(options.warm_up_steps, 1))
     low = options.final_rate_share
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     return options.learning_rate * warm * (low + (1 - low) * cosine)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
+
+from xnect.errors import BadInput
+from xnect.network import STRIDE
+from xnect.skeleton import JOINTS2D
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,36 @@ class TrainOptions:
     compile: str = ""  # backend of torch.compile; "inductor" is the one for GPUs
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what no training can do.
+
+        Raises:
+            BadInput: with the option's name and what it may be.
+        """
+        for name, least in _LEAST.items():
+            if not least <= getattr(self, name) < math.inf:
+                raise BadInput(f"{name} must be {least:g} or more, got {getattr(self, name)}")
+        for name in ("learning_rate", "max_gradient"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise BadInput(f"{name} must be more than 0, got {getattr(self, name)}")
+        for name in ("final_rate_share", "ema_decay", "beta2"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInput(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        if not (self.steps or self.hours > 0):
+            raise BadInput(f"give hours above 0 or steps, got {self.hours} and {self.steps}")
+        if self.crop_px % (4 * STRIDE):
+            raise BadInput(f"crop_px must be a multiple of {4 * STRIDE}, got {self.crop_px}")
+        if self.hard_joints > len(JOINTS2D):
+            raise BadInput(f"hard_joints must be 0 to {len(JOINTS2D)}, got {self.hard_joints}")
+
+
+_LEAST = {
+    "hours": 0, "steps": 0, "batch": 1, "accumulate": 1, "crop_px": 32, "weight_decay": 0,
+    "warm_up_steps": 0, "hard_joints": 0, "seed": 0, "validate_steps": 0, "patience": 0,
+    "workers": 0, "save_minutes": 0, "validate_minutes": 0,
+}  # fmt: skip
+"""Of each option."""
+
 
 FROM_SCRATCH = TrainOptions(optimizer="muon", learning_rate=0.01)
 """What the networks learn with best (README, "Training")."""
@@ -50,9 +86,16 @@ FREE_OPTIONS = frozenset(
 """What may be another when a training is resumed: neither data nor what is learnt from them."""
 
 
-def add_flags(parser: argparse.ArgumentParser, defaults: TrainOptions = TrainOptions()) -> None:
-    """A flag for each of `TrainOptions`."""
+def add_flags(
+    parser: argparse.ArgumentParser,
+    defaults: TrainOptions = TrainOptions(),
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """A flag for each of `TrainOptions` but those that this training knows nothing of."""
     for name, value in asdict(defaults).items():
+        if name in without:
+            continue
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)

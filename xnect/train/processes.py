@@ -45,7 +45,7 @@ def as_command(run: Callable[[int], str], device: str) -> int:
         if rank == 0:
             print(reason)
     except XnectError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         status = 2
     except BaseException:
         if dist.is_initialized():
@@ -54,6 +54,16 @@ def as_command(run: Callable[[int], str], device: str) -> int:
     if dist.is_initialized():
         leave_processes(status)
     return status
+
+
+def sentence(error: Exception) -> str:
+    """What an error says; of one from another process, which brings its traceback, the end."""
+    text = str(error)
+    if "Original Traceback" not in text:
+        return text
+    last = text.strip().splitlines()[-1]
+    kind, _, said = last.partition(": ")
+    return said if kind.endswith(type(error).__name__) else last
 
 
 def leave_processes(status: int) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +35,7 @@ from xnect.refiner import (
     from_stage1,
 )
 from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, JOINTS2D
+from xnect.train.checkpoint import fingerprint
 from xnect.train.lanes import LICENCES, read_shares, refuse_research
 from xnect.train.loop import train
 from xnect.train.losses import code_loss, heatmap_loss
@@ -203,7 +205,30 @@ def bone_error(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[
     return {"bone_error_mm": 1e3 * float(np.concatenate(errors).mean())}
 
 
+_NOT_HERE = ("backbone", "crop_px", "size_at_least", "hard_joints", "workers")
+"""Options of the other trainings."""
+
+RESEARCH = ("lspet",)
+"""Data sets that are for research only."""
+
 SHARES = {"lspet": 0.42, "coco": 0.22, "renders": 0.27, "negatives": 0.04, "alarms": 0.05}
+
+
+def shares_of(lane: str, wished: Mapping[str, float], people: Path) -> dict[str, float]:
+    """Shares of the data sets that a lane may learn from: those wished, or all that are there.
+
+    Raises:
+        UnknownName: a set that no refiner learns from, or none of this lane.
+        BadInput: a share that is not positive.
+    """
+    known = [name for name in SHARES if lane != "open" or name not in RESEARCH]
+    for name, share in wished.items():
+        if name not in known:
+            raise UnknownName(f"data set in lane {lane}", name, known)
+        if not 0 < share < math.inf:
+            raise BadInput(f"the share of {name} must be a positive number, got {share}")
+    there = (name for name in known if (people / f"{name}.npz").exists())
+    return dict(wished) or {name: SHARES[name] for name in there}
 
 
 def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> None:
@@ -255,16 +280,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage1", type=Path, help="weights of preset s to start from")
     parser.add_argument("--refiner", type=Path, help="weights of a refiner to go on from")
     parser.add_argument("--shares", default="", help="such as renders=0.9,negatives=0.1")
-    add_flags(parser, FROM_SCRATCH)
+    add_flags(parser, FROM_SCRATCH, without=_NOT_HERE)
     flags = vars(parser.parse_args(arguments))
     files = Files(*(flags.pop(n) for n in ("people", "out", "stage1", "refiner")))
     lane, shares = flags.pop("lane"), flags.pop("shares")
-    options = replace(TrainOptions(), **flags)
 
     def run(rank: int) -> str:
+        options = replace(TrainOptions(), **flags)
         return _train(options, files, lane, read_shares(shares), rank)
 
-    return as_command(run, options.device)
+    return as_command(run, flags["device"])
 
 
 def _train(
@@ -273,9 +298,7 @@ def _train(
     torch.manual_seed(options.seed)
     refuse_research(lane, files.stage1, files.refiner)
     people = files.people
-    shares = wished or {n: s for n, s in SHARES.items() if (people / f"{n}.npz").exists()}
-    if lane == "open":
-        shares = {name: share for name, share in shares.items() if name != "lspet"}
+    shares = shares_of(lane, wished, people)
     if not shares:
         raise BadInput(f"{people} holds no person crops for lane {lane}; make them first")
     data = People(
@@ -306,6 +329,7 @@ def _train(
         "input_hw": f"{SIDE_PX}x{SIDE_PX}",
         "joints": ", ".join(JOINTS2D),
         "data": ", ".join(f"{name} {share:.2f}" for name, share in shares.items()),
+        "started_from": " ".join(map(fingerprint, filter(None, (files.stage1, files.refiner)))),
         "options": json.dumps(asdict(options)),
     }
     return train(

@@ -24,12 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xnect.errors import BadInput
 from xnect.eval.lifter import evaluate_lifter
 from xnect.heads.lift import Lifted, Lifter
 from xnect.lift import N_FEATURES, encode, load_lifter, save_lifter
 from xnect.skeleton import BONE_PARENTS, JOINTS3D, ROOT
 from xnect.synth.evidence import Evidence, EvidenceOptions, simulate
 from xnect.synth.skeletons import Bodies, Motion, Skeletons, draw, load_bodies, load_motion
+from xnect.synth.split import EVERY_BODY, every
 from xnect.train.checkpoint import load_checkpoint
 from xnect.train.detector_noise import read_evidence
 from xnect.train.lanes import LICENCES, lane_of, lane_of_all
@@ -56,6 +58,10 @@ RECIPE = TrainOptions(
 """Of the bundled lifter."""
 
 
+_NOT_HERE = ("preset", "backbone", "crop_px", "size_at_least", "hard_joints", "workers")
+"""Options of the other trainings."""
+
+
 @dataclass(frozen=True)
 class LifterOptions:
     """The network, and the poses that it learns from."""
@@ -68,6 +74,18 @@ class LifterOptions:
     people: int = 8192  # of held-out clips, for validation
     seen_share: float = 0.5  # of each batch, where there is a file of `--seen`
     codes: int = 1  # 0 learns without the 3D encoding, for ablations
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can do.
+
+        Raises:
+            BadInput: a count below 1, or a share that is none.
+        """
+        for name in ("width", "blocks", "pool", "renewed", "renew_every", "people"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not 0 <= self.seen_share <= 1:
+            raise BadInput(f"seen_share must be from 0 to 1, got {self.seen_share}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +182,12 @@ def _tensors(people: Skeletons) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(people.joints_m), torch.from_numpy(people.shown_m)
 
 
+def _part(bodies: Bodies, *, held_out: bool) -> Bodies:
+    """The bodies that training may see, or those that only tests may."""
+    index = every(len(bodies.heads_m), EVERY_BODY, held_out=held_out)
+    return replace(bodies, heads_m=bodies.heads_m[index], points_m=bodies.points_m[index])
+
+
 def _commit() -> str:
     """The commit of this source tree, or "unknown" outside of git."""
     folder = Path(__file__).parent
@@ -187,22 +211,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--evidence", type=Path, help="errors of Stage I, as `xnect.train.detector_noise` writes"
     )
-    add_flags(parser, RECIPE)
+    add_flags(parser, RECIPE, without=_NOT_HERE)
     for field in fields(LifterOptions):
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, type=type(field.default), default=field.default)
     flags = vars(parser.parse_args(arguments))
-    options = replace(RECIPE, **{f.name: flags[f.name] for f in fields(TrainOptions)})
-    poses = LifterOptions(**{f.name: flags[f.name] for f in fields(LifterOptions)})
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     def run(rank: int) -> str:
+        chosen = {f.name: flags[f.name] for f in fields(TrainOptions) if f.name in flags}
+        options = replace(RECIPE, **chosen)
+        poses = LifterOptions(**{f.name: flags[f.name] for f in fields(LifterOptions)})
         detector = read_evidence(flags["evidence"]) if flags["evidence"] else EvidenceOptions()
         paths = ("data", "out", "start", "seen", "seen_held_out")
         files = Files(*(flags[name] for name in paths))
         return _train_lifter(options, poses, detector, files, rank)
 
-    return as_command(run, options.device)
+    return as_command(run, flags["device"])
 
 
 @dataclass(frozen=True)
@@ -221,9 +246,10 @@ def _train_lifter(
 ) -> str:
     """Everything behind the command; returns why it ended."""
     torch.manual_seed(options.seed)
-    bodies = load_bodies(files.data)
+    everybody = load_bodies(files.data)
+    bodies, unseen = (_part(everybody, held_out=secret) for secret in (False, True))
     held_out = load_motion(files.data, held_out=True)
-    validation = draw(np.random.default_rng(1), bodies, held_out, poses.people, mix=False)
+    validation = draw(np.random.default_rng(1), unseen, held_out, poses.people, mix=False)
     lifter = Lifter(N_FEATURES, root=ROOT, width=poses.width, blocks=poses.blocks)
     if files.start is not None:
         lifter = load_lifter(files.start).train()

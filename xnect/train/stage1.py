@@ -21,7 +21,7 @@ from xnect.prepare import Normalisation
 from xnect.skeleton import JOINTS2D
 from xnect.train.augment import as_small_as
 from xnect.train.batches import Batch, Mixture, Source, loader
-from xnect.train.checkpoint import file_metadata
+from xnect.train.checkpoint import file_metadata, fingerprint
 from xnect.train.datasets.lspet import lspet
 from xnect.train.lanes import LICENCES, mixture_sources, read_shares, refuse_research
 from xnect.train.loop import train
@@ -48,7 +48,15 @@ def start_from(network: Network, init: str) -> Normalisation:
         path = download(init)
         tensors = read_checkpoint(path)
         if any(name.startswith("backbone.") for name in tensors):
-            network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+            state = {k: v.float() for k, v in tensors.items()}
+            keys = network.load_state_dict(state, strict=False)
+            missing = [k for k in keys.missing_keys if not k.startswith("boxes.")]
+            missing = [k for k in missing if not k.endswith("num_batches_tracked")]
+            if missing or keys.unexpected_keys:
+                raise BadWeights(
+                    f"weights for another network: {len(missing)} tensors lack, "
+                    f"{len(keys.unexpected_keys)} are too many"
+                )
             return Normalisation.of(file_metadata(path))
         load_checkpoint_into(network.backbone, tensors)
         return IMAGENET
@@ -98,14 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data, out, lane, shared, init, shares = (
         flags.pop(n) for n in ("data", "out", "lane", "shared", "init", "shares")
     )
-    options = replace(TrainOptions(), **flags)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
     def run(rank: int) -> str:
+        options = replace(TrainOptions(), **flags)
         sources = mixture_sources(data, lane, read_shares(shares))
         return _train_stage1(options, sources, out, lane, shared, init, rank)
 
-    return as_command(run, options.device)
+    return as_command(run, flags["device"])
 
 
 def _train_stage1(
@@ -122,10 +130,11 @@ def _train_stage1(
         raise UnknownName("preset", options.preset, sorted(PRESETS))
     torch.manual_seed(options.seed)
     network = build_network(options.preset, backbone=options.backbone or None)
-    normalisation = Normalisation()
+    normalisation, started_from = Normalisation(), ""
     if init is not None:
         normalisation = start_from(network, init)
         refuse_research(lane, download(init))
+        started_from = fingerprint(download(init))
     augmentation = as_small_as(options.size_at_least, options.crop_px)
     mixture = Mixture(sources, augmentation, batch=options.batch, seed=options.seed + 1000 * rank)
     root = shared / "lspet"
@@ -142,6 +151,7 @@ def _train_stage1(
             f"{source.name} {share:.2f}"
             for source, share in zip(mixture.sources, mixture.shares, strict=True)
         ),
+        "started_from": started_from,
         **normalisation.metadata(),
         "options": json.dumps(asdict(options)),
     }
