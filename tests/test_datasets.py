@@ -12,6 +12,7 @@ from scipy.io import savemat
 
 from xnect.errors import BadInput
 from xnect.skeleton import BODY, J2D, J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, ROOT, chain_m
+from xnect.synth.split import EVERY_PHOTO, every
 from xnect.train.augment import AugmentOptions
 from xnect.train.batches import collate
 from xnect.train.datasets.coco import coco, joints18_from_coco17
@@ -20,9 +21,9 @@ from xnect.train.datasets.lspet import lspet
 from xnect.train.datasets.mpi3dhp import JOINTS28, moving_frames, mpi3dhp
 from xnect.train.datasets.muco import muco
 from xnect.train.datasets.posed import posed_sample
-from xnect.train.datasets.renders import renders
-from xnect.train.pack import main
-from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Shards
+from xnect.train.datasets.renders import RAW29, renders
+from xnect.train.pack import OtherSets, main, negatives, pack, training_photos
+from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Shards, read_shard, write_shard
 from xnect.train.targets import make_targets
 
 SIDE = 128
@@ -438,7 +439,18 @@ def test_coco_masks_damaged_people_and_leaves_out_what_it_cannot_mask(tmp_path, 
 # LSP-Extended, renders, and the packing of all
 
 
-def write_lspet(root):
+def change(file, *path):
+    """Set one value of a JSON file: names and numbers on the way, then the value."""
+    *path, last, value = path
+    data = json.loads(file.read_text())
+    inner = data
+    for name in path:
+        inner = inner[name]
+    inner[last] = value
+    file.write_text(json.dumps(data))
+
+
+def write_lspet(root, keep=5):
     root.mkdir()
     with tarfile.open(root / "train-000.tar", "w") as tar:
         for name, data in (("a.png", png()), ("b.png", b"no picture")):
@@ -454,7 +466,7 @@ def write_lspet(root):
          "keypoints": keypoints.ravel().tolist()[: 42 if i < 4 else 40]}
         for i in range(5)
     ]  # fmt: skip
-    (root / "train.json").write_text(json.dumps({"images": images, "annotations": people}))
+    (root / "train.json").write_text(json.dumps({"images": images, "annotations": people[:keep]}))
 
 
 def png():
@@ -503,3 +515,307 @@ def test_packing_goes_on_without_what_is_missing(tmp_path, caplog, capsys, monke
     )
     assert main(["--shared", str(tmp_path / "x"), "--renders", "y", "--out", str(tmp_path)]) == 2
     assert "holds a data set that can be read" in capsys.readouterr().err
+
+
+# damaged labels and files
+
+
+def test_labels_outside_the_picture_are_absent_and_named(tmp_path, caplog):
+    """One of COCO's and the neck that hangs on it; rounding at the rim stays."""
+    wild, rim, gone = seventeen(), seventeen(), seventeen()
+    wild[5] = wild[9] = (5000, -3000, 2)  # left shoulder and wrist
+    rim[9] = (SIDE + 0.9, 40, 1)
+    gone[:, 0] += 5000
+    people = [coco_person(1, wild), coco_person(2, rim), coco_person(3, gone, box=(1, 2, 3, 4))]
+    with caplog.at_level(logging.WARNING):
+        (sample,) = coco(write_coco(tmp_path, people), tmp_path)
+    assert len(sample.state) == 2 and sample.ignore_xyxy.tolist() == [[1, 2, 4, 6]]
+    assert (sample.state[0, [J2D["left_shoulder"], J2D["left_wrist"]]] == ABSENT).all()
+    assert sample.state[0, J2D["neck"]] == UNKNOWN
+    assert (sample.state[0] == SEEN).sum() == 15
+    assert sample.state[1, J2D["left_wrist"]] == HIDDEN
+    assert "annotation 1: 2 joints outside the picture" in caplog.text
+    assert caplog.text.count("annotation 1:") == 1 and "annotation 2" not in caplog.text
+
+
+def test_lspet_labels_outside_the_picture_are_absent_and_named(tmp_path, caplog):
+    write_lspet(tmp_path / "lspet", keep=1)
+    rest = np.concatenate([np.linspace(20, 90, 22).reshape(11, 2), np.ones((11, 1))], 1)
+    rest = rest.ravel().tolist()
+    change(tmp_path / "lspet/train.json", "annotations", 0, "keypoints", [-400.0, 30, 1] * 3 + rest)
+    with caplog.at_level(logging.WARNING):
+        (sample,) = lspet(tmp_path / "lspet", "train")
+    names = ("right_ankle", "right_knee", "right_hip")
+    assert (sample.state[0, [J2D[n] for n in names]] == ABSENT).all()
+    assert (sample.state[0] == SEEN).sum() == 10  # the rest of twelve, and the neck
+    assert "annotation 10: 3 joints outside the picture" in caplog.text
+
+
+def test_a_picture_for_whose_people_no_picture_is_named_is_not_sure_background(tmp_path, caplog):
+    """Masked where the person may be; doubted where nothing is known of them."""
+    strays = {
+        "no image_id": coco_person(7, seventeen()), "a list": coco_person(7, seventeen()),
+        "other kind": coco_person(7, seventeen(), image_id="1"),
+    }  # fmt: skip
+    del strays["no image_id"]["image_id"]
+    strays["a list"]["image_id"] = [1]
+    with caplog.at_level(logging.WARNING):
+        for name, stray in strays.items():
+            (sample,) = coco(write_coco(tmp_path, [stray]), tmp_path)
+            assert sample.ignore_xyxy.tolist() == [[20, 20, 80, 110]], name
+            assert sample.outside_weight == 1
+    assert caplog.text.count("the first is 7; their boxes are masked everywhere") == 3
+    del strays["a list"]["bbox"]
+    for stray in (None, "x", strays["a list"]):
+        (sample,) = coco(write_coco(tmp_path, [stray, coco_person(3, seventeen())]), tmp_path)
+        assert len(sample.state) == 1 and sample.outside_weight < 1
+    many = [{**strays["no image_id"], "id": i} for i in range(30)]
+    (sample,) = coco(write_coco(tmp_path, many), tmp_path)
+    assert sample.outside_weight < 1 and not len(sample.ignore_xyxy)
+
+
+def test_a_coco_picture_without_id_is_left_out_and_the_rest_stays(tmp_path, caplog):
+    images = [{"id": 1, "file_name": "a.jpg"}, {"file_name": "b.jpg"}, None,
+              {"id": [1], "file_name": "c.jpg"}, {"id": 4, "file_name": "d" * 400}]  # fmt: skip
+    people = [coco_person(1, seventeen()), coco_person(2, seventeen(), image_id=2)]
+    file = write_coco(tmp_path, people, images)
+    for name in "bc":
+        write_picture(tmp_path / f"{name}.jpg")
+    with caplog.at_level(logging.WARNING):
+        (sample,) = coco(file, tmp_path)
+    assert len(sample.state) == 1 and sample.outside_weight == 1
+    for words in ("left out b.jpg:", "left out c.jpg:", "the first is number 2, null", "too long"):
+        assert words in caplog.text
+
+
+def test_a_count_of_joints_that_is_none_masks_its_person_only(tmp_path, caplog):
+    people = [coco_person(1, seventeen(), num_keypoints=None), coco_person(2, seventeen())]
+    with caplog.at_level(logging.WARNING):
+        (sample,) = coco(write_coco(tmp_path, people), tmp_path)
+    assert len(sample.state) == 1 and len(sample.ignore_xyxy) == 1
+    assert "annotation 1: num_keypoints must be a number, got None" in caplog.text
+    for field in ("annotations", "images"):
+        file = write_coco(tmp_path, people)
+        file.write_text(json.dumps({**json.loads(file.read_text()), field: None}))
+        with pytest.raises(BadInput, match=f"l.json: {field} must be a list of objects, got null"):
+            next(coco(file, tmp_path))
+
+
+def test_run_lengths_that_are_no_lengths_mask_the_box(tmp_path):
+    pytest.importorskip("pycocotools")
+    runs = {"size": [SIDE, SIDE], "counts": [-5, 10**9]}
+    crowd = coco_person(1, seventeen(), iscrowd=1, segmentation=runs)
+    (sample,) = coco(write_coco(tmp_path, [crowd]), tmp_path)
+    assert len(sample.ignore_xyxy) == 1
+
+
+def test_muco_records_that_are_none_make_no_sure_background(tmp_path, caplog):
+    file = write_muco(tmp_path, [None, muco_person(0, 0, named_person())])
+    with caplog.at_level(logging.WARNING):
+        (sample,) = muco(file, tmp_path)
+    assert len(sample.state) == 1 and sample.outside_weight < 1
+    assert "MuCo-3DHP.json: annotations: 1 records" in caplog.text
+    change(file, "images", 0, None)
+    assert not list(muco(file, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value", "words"),
+    [
+        ("data", ("images", 1, "frame_idx"), None, "frame_idx must be a whole number, got None"),
+        ("data", ("images", 1), None, "the first is number 1, null"),
+        ("joint_3d", ("2", "1", "5"), None, "5 must hold"),
+        ("camera", ("4",), [1], "camera 4 must be an object, got [1]"),
+    ],
+)
+def test_h36m_loses_the_damaged_record_only(tmp_path, caplog, file, field, value, words):
+    start = write_h36m(tmp_path, named_person())
+    if file == "camera":
+        change(start / "Human36M_subject1_data.json", "images", 1, "cam_idx", 4)
+    change(start / f"Human36M_subject1_{file}.json", *field, value)
+    with caplog.at_level(logging.WARNING):
+        assert len(list(h36m(start, tmp_path))) == 1
+    assert words in caplog.text
+
+
+def test_h36m_poses_that_are_no_objects_are_named(tmp_path, caplog):
+    start = write_h36m(tmp_path, named_person())
+    change(start / "Human36M_subject1_joint_3d.json", "2", [1])
+    with caplog.at_level(logging.WARNING):
+        assert not list(h36m(start, tmp_path))
+    assert "joint_3d.json, action 2, subaction 1 must be an object, got [1]" in caplog.text
+
+
+def test_lspet_loses_the_damaged_record_only(tmp_path, caplog):
+    write_lspet(tmp_path / "lspet", keep=4)
+    file = tmp_path / "lspet" / "train.json"
+    for number in range(4):
+        change(file, "images", number, "file_name", "a.png")
+        change(file, "images", number, "tar", "train-000.tar")
+    change(file, "images", 1, {"file_name": "a.png", "tar": "train-000.tar"})
+    change(file, "annotations", 2, None)
+    change(file, "annotations", 3, {**json.loads(file.read_text())["annotations"][3], "id": None})
+    with caplog.at_level(logging.WARNING):
+        assert len(list(lspet(tmp_path / "lspet", "train"))) == 2
+    for words in ("left out a.png", "annotation 11: there is no picture with the id 1", "null"):
+        assert words in caplog.text
+    change(file, "annotations", 0, "keypoints", [float("nan"), 3.0, 1] + [9.0, 9, 1] * 13)
+    change(file, "annotations", 3, "image_id", [3])
+    assert not list(lspet(tmp_path / "lspet", "train"))
+
+
+def test_a_tar_without_its_end_keeps_its_whole_pictures(tmp_path, caplog):
+    root = tmp_path / "lspet"
+    write_lspet(root, keep=1)
+    whole = (root / "train-000.tar").read_bytes()
+    (root / "train-000.tar").write_bytes(whole[: whole.rindex(b"no picture") + 4])
+    change(root / "train.json", "images", 0, "file_name", "a.png")
+    with caplog.at_level(logging.WARNING):
+        assert len(list(lspet(root, "train"))) == 1
+    assert "train-000.tar is damaged: unexpected end of data" in caplog.text
+    change(root / "train.json", "images", 0, "file_name", "b.png")
+    with caplog.at_level(logging.WARNING):
+        assert not list(lspet(root, "train"))
+    assert "b.png in" in caplog.text
+
+
+def write_teacher(path, **changed):
+    arrays = {
+        "annotation_id": np.array([10]), "agreement": np.ones(1),
+        "landmarks_px": np.ones((1, 33, 2)), "visibility": np.ones((1, 33)),
+        "world_m": np.ones((1, 33, 3)), "box_image_id": np.zeros(1, int),
+        "box_xyxy_score": np.array([[100.0, 100, 120, 120, 1]]),
+    }  # fmt: skip
+    np.savez(path, **{k: v for k, v in (arrays | changed).items() if v is not None})
+    return path
+
+
+def test_lspet_goes_on_without_a_damaged_teacher(tmp_path, caplog):
+    write_lspet(tmp_path / "lspet", keep=1)
+    file = write_teacher(tmp_path / "t.npz")
+    (sample,) = lspet(tmp_path / "lspet", "train", file)
+    assert len(sample.ignore_xyxy) == 1 and sample.joints3d_weight.any()
+    whole = file.read_bytes()
+    for damage in (
+        lambda: file.write_bytes(whole[: len(whole) // 2]),
+        lambda: file.write_bytes(b""),
+        lambda: write_teacher(file, visibility=None),
+        lambda: write_teacher(file, world_m=np.ones((1, 32, 3))),
+        lambda: write_teacher(file, annotation_id=np.array(["x"])),
+    ):
+        damage()
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            (sample,) = lspet(tmp_path / "lspet", "train", file)
+        assert len(sample.state) == 1 and not sample.joints3d_weight.any()
+        assert "going on without the teacher: " in caplog.text and "t.npz" in caplog.text
+    write_teacher(file, world_m=np.full((1, 33, 3), np.nan))
+    (sample,) = lspet(tmp_path / "lspet", "train", file)
+    assert np.isfinite(sample.joints3d_m).all()
+
+
+def render_fields(**changed):
+    image = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    jpeg = cv2.imencode(".jpg", image)[1].ravel()
+    mask = cv2.imencode(".png", image[..., 0])[1].ravel()
+    rng = np.random.default_rng(0)
+    return {
+        "jpeg": np.concatenate([jpeg, jpeg]), "jpeg_len": np.array([len(jpeg)] * 2),
+        "mask": np.concatenate([mask, mask]), "mask_len": np.array([len(mask)] * 2),
+        "person_offset": np.array([0, 1, 2]), "vis": np.full((2, 29), 2, np.uint8),
+        "joints_px": rng.uniform(20, 100, (2, 29, 2)), "joints_cam_m": rng.normal(0, 1, (2, 29, 3)),
+    } | changed  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("person_offset", np.array([0, 1])), ("person_offset", np.array([0, 2, 1])),
+        ("vis", np.full((1, 29), 2, np.uint8)), ("vis", np.full((2, 29), 7, np.uint8)),
+        ("mask_len", np.array([90])), ("jpeg_len", np.array([1.5, 2])),
+        ("jpeg_len", np.array([-3, 3])), ("joints_px", np.zeros((2, 28, 2))),
+    ],
+)  # fmt: skip
+def test_renders_whose_fields_do_not_fit_are_named(tmp_path, field, value):
+    np.savez(tmp_path / "r.npz", **render_fields(**{field: value}))
+    with pytest.raises(BadInput, match=r"r\.npz is damaged: "):
+        list(renders(tmp_path / "r.npz"))
+
+
+def test_a_damaged_render_is_left_out_and_its_neighbour_stays(tmp_path, caplog):
+    fields = render_fields()
+    fields["joints_px"][1, RAW29.index("left_wrist")] = (5000, -3000)
+    np.savez(tmp_path / "r.npz", **fields)
+    with caplog.at_level(logging.WARNING):
+        samples = list(renders(tmp_path / "r.npz"))
+    assert [s.state[0, J2D["left_wrist"]] for s in samples] == [SEEN, ABSENT]
+    assert "picture 1 of" in caplog.text and "1 joints outside are absent" in caplog.text
+    fields["joints_cam_m"][0, 3] = np.nan
+    np.savez(tmp_path / "r.npz", **fields)
+    assert len(list(renders(tmp_path / "r.npz"))) == 1
+    np.savez(tmp_path / "r.npz", **render_fields(jpeg_len=np.array([0, len(fields["jpeg"])])))
+    assert len(list(renders(tmp_path / "r.npz"))) == 1  # nothing is left to decode of the first
+
+
+def test_photos_that_the_tests_show_are_not_packed(tmp_path, caplog):
+    """By the rule of `xnect.synth.split`; without the list nobody knows which they are."""
+    folder = tmp_path / "synth" / "backgrounds"
+    entries = [{"file": f"{use}{i}.jpg", "use": use} for i in range(13) for use in ("room", "view")]
+    entries.append({"file": "only.jpg", "use": "sky"})  # one of a kind is on both sides
+    for shade, entry in enumerate(entries):
+        write_picture(folder / entry["file"], shade=40 + 4 * shade)
+    with caplog.at_level(logging.WARNING):
+        assert not list(negatives(tmp_path))
+    assert "left out the photos behind the renders" in caplog.text
+    assert "left out the unlabelled pictures" in caplog.text
+    (tmp_path / "synth/backgrounds.json").write_text(json.dumps(entries))
+    wanted = {
+        entry["file"]
+        for use in ("room", "view", "sky")
+        for kind in [[e for e in entries if e["use"] == use]]
+        for entry in [kind[n] for n in every(len(kind), EVERY_PHOTO, held_out=False)]
+    }
+    assert {path.name for path in training_photos(tmp_path / "synth")} == wanted
+    assert "only.jpg" in wanted and not {"room0.jpg", "view6.jpg", "room12.jpg"} & wanted
+    shades = sorted(round(float(s.image.mean())) for s in negatives(tmp_path))
+    there = sorted(40 + 4 * i for i, entry in enumerate(entries) if entry["file"] in wanted)
+    np.testing.assert_allclose(shades, there, atol=1)
+
+
+def test_what_no_reader_foresaw_costs_its_own_set_only(tmp_path, caplog, monkeypatch):
+    write_lspet(tmp_path / "lspet", keep=1)
+    for error in (KeyError("x"), TypeError("y"), IndexError("z"), cv2.error("a\n b"), ValueError()):
+
+        def broken(*_, error=error):
+            raise error
+            yield
+
+        monkeypatch.setattr("xnect.train.pack.coco", broken)
+        monkeypatch.setattr("xnect.train.pack.muco", broken)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            counts = pack(
+                tmp_path, tmp_path / "none", tmp_path / "out", others=OtherSets(muco=tmp_path)
+            )
+        assert counts == {"lspet": 1}
+        assert "left out coco: " in caplog.text and "left out muco: " in caplog.text
+        assert type(error).__name__ in caplog.text
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    write_lspet(tmp_path / "lspet", keep=1)
+    (tmp_path / "out").write_text("a file")
+    words = ["--shared", str(tmp_path), "--renders", "none", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "error: cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["people", "jpeg_length", "ignored"])
+def test_a_packed_shard_whose_counts_are_none_is_named(tmp_path, name):
+    path = tmp_path / "a.npz"
+    write_shard(path, coco(write_coco(tmp_path, [coco_person(1, seventeen())]), tmp_path))
+    fields = dict(np.load(path))
+    for wrong in (fields[name].astype(float), np.array(1), fields[name] - 10**6):
+        np.savez(path, **fields | {name: wrong})
+        with pytest.raises(BadInput, match=f"a.npz is damaged: {name} "):
+            read_shard(path)

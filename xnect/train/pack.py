@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 
 from xnect.errors import BadInput, CannotOpenSource, XnectError
+from xnect.synth.split import EVERY_PHOTO
+from xnect.synth.split import every as one_side
 from xnect.train.datasets.coco import coco
-from xnect.train.datasets.files import read_picture
+from xnect.train.datasets.files import read_json_list, read_picture
 from xnect.train.datasets.h36m import h36m
 from xnect.train.datasets.lspet import lspet
 from xnect.train.datasets.mpi3dhp import mpi3dhp
@@ -29,16 +31,42 @@ BACKGROUND_PX = 640
 """Longer side to which photos without people are reduced."""
 
 
+def training_photos(synth: Path) -> list[Path]:
+    """The photos behind the renders, without those that `xnect.synth.split` holds out.
+
+    Raises:
+        BadInput: `backgrounds.json`, which tells them apart, is missing or damaged.
+    """
+    file = synth / "backgrounds.json"
+    entries = read_json_list(file)
+    if not all(isinstance(entry.get(name), str) for entry in entries for name in ("file", "use")):
+        raise BadInput(f"{file}: every photo must have the texts file and use")
+    names: list[str] = []
+    for use in sorted({entry["use"] for entry in entries}):
+        kind = [entry["file"] for entry in entries if entry["use"] == use]
+        names += [kind[n] for n in one_side(len(kind), EVERY_PHOTO, held_out=False)]
+    return [synth / "backgrounds" / name for name in sorted(names)]
+
+
 def negatives(shared: Path) -> Iterator[Sample]:
     """Pictures without people: COCO's unlabelled ones and the photos behind the renders.
 
-    Where COCO does not say that nobody is there, they count half.
+    Where COCO does not say that nobody is there, they count half.  Photos that the tests show are
+    not among them.
     """
     folder = shared / "coco"
-    for sample in coco(folder / "unlabelled.json", folder / "train" / "unlabelled"):
-        if not len(sample.ignore_xyxy):
-            yield replace(sample, outside_weight=1.0 if sample.outside_weight == 1.0 else 0.5)
-    for path in sorted((shared / "synth" / "backgrounds").glob("*.jpg")):
+    try:
+        for sample in coco(folder / "unlabelled.json", folder / "train" / "unlabelled"):
+            if not len(sample.ignore_xyxy) and sample.ignore_mask is None:
+                yield replace(sample, outside_weight=1.0 if sample.outside_weight == 1.0 else 0.5)
+    except BadInput as error:
+        log.warning("left out the unlabelled pictures: %s", error)
+    try:
+        photos = training_photos(shared / "synth")
+    except BadInput as error:
+        log.warning("left out the photos behind the renders: %s", error)
+        return
+    for path in photos:
         try:
             image = read_picture(path)
         except CannotOpenSource as error:
@@ -91,7 +119,6 @@ def pack(
         BadInput: There is not one usable set.
         CannotWrite: The disk is full.
     """
-    out.mkdir(parents=True, exist_ok=True)
     coco_root, lspet_root = shared / "coco", shared / "lspet"
     teacher = shared / "teacher3d" / "lspet_train.npz"
     sets: dict[str, Callable[[], Iterator[Sample]]] = {
@@ -110,8 +137,8 @@ def pack(
         try:
             for number, part in enumerate(_parts(source)):
                 _packed(counts, f"{name}-{number:03d}", out / f"{name}-{number:03d}.npz", part)
-        except BadInput as error:
-            log.warning("left out %s: %s", name, error)
+        except _DAMAGED as error:
+            _left_out(name, error)
     if not counts:
         raise BadInput(f"neither {shared} nor {rendered} holds a data set that can be read")
     return counts
@@ -143,8 +170,19 @@ def _packed(
 ) -> None:
     try:
         counts[name] = write_shard(path, samples, quality=quality)
-    except (BadInput, CannotOpenSource) as error:
-        log.warning("left out %s: %s", name, error)
+    except _DAMAGED as error:
+        _left_out(name, error)
+
+
+_DAMAGED = (
+    CannotOpenSource, AttributeError, IndexError, KeyError, TypeError, ValueError, cv2.error
+)  # fmt: skip
+"""What a set can raise whose readers did not foresee how it is damaged; `BadInput` is among it."""
+
+
+def _left_out(name: str, error: Exception) -> None:
+    said = str(error) if isinstance(error, XnectError) else f"{type(error).__name__}: {error}"
+    log.warning("left out %s: %s", name, " ".join(said.split()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,11 @@ the training step, so everybody is cut out once, at one size, with room for move
 from __future__ import annotations
 
 import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +19,9 @@ import cv2
 import numpy as np
 import torch
 
+from xnect.atomic import replacing
 from xnect.boxes import BoxOptions, find_boxes
-from xnect.errors import BadInput
+from xnect.errors import BadInput, XnectError
 from xnect.lift import look_at
 from xnect.network import Network, build_network, channels_last
 from xnect.prepare import Normalisation, image_from_cell, network_hw, normalise, resize
@@ -25,13 +30,18 @@ from xnect.train.datasets.lspet import lspet
 from xnect.train.samples import ABSENT, Sample, Shards, read_arrays, write_shard
 from xnect.train.stage1 import start_from
 
+log = logging.getLogger(__name__)
+
 CUT_PX = 240
 """Side of a cut-out."""
 
 BOX_PX = 130
 """Longer side of the box of a person's labelled joints in it."""
 
-_LABELS = ("joints_px", "state", "joints3d_m", "joints3d_weight")
+_LABELS: dict[str, tuple[int, ...]] = {
+    "joints_px": (18, 2), "state": (18,), "joints3d_m": (21, 3), "joints3d_weight": (21,)
+}  # fmt: skip
+"""Field of the `.npz` -> its shape for one person; `state` holds whole numbers."""
 
 JOINTS_AT_LEAST = 5
 SMALLEST_PX = 20.0
@@ -99,7 +109,12 @@ def in_front(joints3d_m: np.ndarray) -> bool:
 
 
 def write_person_crops(shards: list[Path], out: Path) -> int:
-    """Cut everybody out of packed shards; writes `out`.npy and `out`.npz, returns the count."""
+    """Cut everybody out of packed shards; writes `out`.npy and `out`.npz, returns the count.
+
+    Raises:
+        BadInput: the shards cannot be read, or show nobody well enough.
+        CannotWrite: the disk is full; older files stay as they were.
+    """
     data = Shards(shards)
     cuts: list[np.ndarray] = []
     joints, states, joints3d, weights = [], [], [], []
@@ -113,28 +128,56 @@ def write_person_crops(shards: list[Path], out: Path) -> int:
                 states.append(sample.state[person])
                 joints3d.append(facing(sample.joints3d_m[person]))
                 weights.append(sample.joints3d_weight[person])
-    np.save(out.with_suffix(".npy"), np.stack(cuts), allow_pickle=False)
-    np.savez(
-        out.with_suffix(".npz"),
-        joints_px=np.stack(joints).astype(np.float32),
-        state=np.stack(states).astype(np.int8),
-        joints3d_m=np.stack(joints3d).astype(np.float32),
-        joints3d_weight=np.stack(weights).astype(np.float32),
-        allow_pickle=False,
+    if not cuts:
+        raise BadInput(
+            f"there is nobody to cut out of {', '.join(path.name for path in shards)}: nobody has "
+            f"{JOINTS_AT_LEAST} joints and {SMALLEST_PX:g} px"
+        )
+    _write(
+        out,
+        PersonCrops(
+            images=np.stack(cuts),
+            joints_px=np.stack(joints).astype(np.float32),
+            state=np.stack(states).astype(np.int8),
+            joints3d_m=np.stack(joints3d).astype(np.float32),
+            joints3d_weight=np.stack(weights).astype(np.float32),
+        ),
     )
     return len(cuts)
 
 
+def _write(out: Path, crops: PersonCrops) -> None:
+    """Both files, or none of them when the disk is full."""
+    with (
+        replacing(out.with_suffix(".npy")) as pictures,
+        replacing(out.with_suffix(".npz")) as labels,
+    ):
+        np.save(pictures, crops.images, allow_pickle=False)
+        np.savez(labels, allow_pickle=False, **{name: getattr(crops, name) for name in _LABELS})
+
+
 def write_backgrounds(shards: list[Path], out: Path, *, count: int, seed: int = 1) -> int:
-    """Random squares of pictures without people, where nothing is to be found; as above."""
+    """Random squares of pictures without people, where nothing is to be found; as above.
+
+    Raises:
+        BadInput: the shards cannot be read, or no picture in them is sure to be empty.
+        CannotWrite: the disk is full; older files stay as they were.
+    """
     data, rng = Shards(shards), np.random.default_rng(seed)
     cuts: list[np.ndarray] = []
+    empty = data.sure_to_be_empty()
+    if not empty.any():
+        raise BadInput(
+            f"no picture in {', '.join(path.name for path in shards)} is sure to show nobody "
+            "(outside_weight 1): there is nothing to cut squares out of"
+        )
     while len(cuts) < count:
-        sample = data[int(rng.integers(len(data)))]
-        if sample.outside_weight < 1:
+        number = int(rng.integers(len(data)))
+        if not empty[number]:
             continue
+        sample = data[number]
         height, width = sample.image.shape[:2]
-        side = min(height, width) * np.exp(rng.uniform(np.log(0.2), 0))
+        side = max(1.0, min(height, width) * np.exp(rng.uniform(np.log(0.2), 0)))
         x, y = rng.uniform(0, 1, 2) * (width - side, height - side)
         square = sample.image[int(y) : int(y + side), int(x) : int(x + side)]
         kind = cv2.INTER_AREA if side > CUT_PX else cv2.INTER_LINEAR
@@ -146,14 +189,15 @@ def write_backgrounds(shards: list[Path], out: Path, *, count: int, seed: int = 
 def _write_empty(out: Path, cuts: list[np.ndarray]) -> None:
     """Cut-outs without anybody."""
     count = len(cuts)
-    np.save(out.with_suffix(".npy"), np.stack(cuts), allow_pickle=False)
-    np.savez(
-        out.with_suffix(".npz"),
-        joints_px=np.zeros((count, 18, 2), np.float32),
-        state=np.full((count, 18), ABSENT, np.int8),
-        joints3d_m=np.zeros((count, 21, 3), np.float32),
-        joints3d_weight=np.zeros((count, 21), np.float32),
-        allow_pickle=False,
+    _write(
+        out,
+        PersonCrops(
+            images=np.stack(cuts),
+            joints_px=np.zeros((count, 18, 2), np.float32),
+            state=np.full((count, 18), ABSENT, np.int8),
+            joints3d_m=np.zeros((count, 21, 3), np.float32),
+            joints3d_weight=np.zeros((count, 21), np.float32),
+        ),
     )
 
 
@@ -216,17 +260,42 @@ def read_person_crops(path: Path) -> PersonCrops:
     """What `write_person_crops` wrote at `path`.
 
     Raises:
-        BadInput: files that are missing, or of an older form.
+        BadInput: files that are missing, damaged, of an older form, or that do not fit each other.
     """
     if not path.with_suffix(".npy").exists() or not path.with_suffix(".npz").exists():
         raise BadInput(f"no {path}.npy and .npz; make them with `xnect.train.person_crops`")
-    labels = read_arrays(path.with_suffix(".npz"), _LABELS)
-    images = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-    return PersonCrops(images, *(labels[name] for name in _LABELS))
+    labels = read_arrays(path.with_suffix(".npz"), tuple(_LABELS))
+    pictures = path.with_suffix(".npy")
+    try:
+        images = np.load(pictures, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInput(f"cannot read the cut-outs {pictures}: {error}; make them again") from error
+    if not isinstance(images, np.ndarray):  # an npz of that name
+        raise BadInput(f"{pictures} holds no array; make it again")
+    if images.ndim != 4 or images.shape[1:] != (CUT_PX, CUT_PX, 3) or images.dtype != np.uint8:
+        raise BadInput(
+            f"{pictures} must hold (N, {CUT_PX}, {CUT_PX}, 3) uint8, got {images.shape} "
+            f"{images.dtype}; make it again"
+        )
+    for name, shape in _LABELS.items():
+        kind = "iu" if name == "state" else "f"
+        if labels[name].shape != (len(images), *shape) or labels[name].dtype.kind not in kind:
+            raise BadInput(
+                f"{path.with_suffix('.npz')} does not fit the {len(images)} pictures beside it: "
+                f"{name} is {labels[name].shape} {labels[name].dtype}; make both again"
+            )
+    return PersonCrops(images, **{name: labels[name] for name in _LABELS})
 
 
-def main() -> None:
-    """Command line of `person_crops`."""
+GROUPS = {
+    "coco": "coco*.npz", "lspet": "lspet.npz", "renders": "renders-*.npz",
+    "dev-renders": "held-out-*.npz",
+}  # fmt: skip
+"""Name of the cut-outs -> the packed shards from which they come."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of `person_crops`; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
     parser.add_argument("--out", type=Path, required=True)
@@ -236,38 +305,70 @@ def main() -> None:
     parser.add_argument(
         "--stage1", type=Path, help="weights of preset s with boxes, to look for false alarms with"
     )
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    held = options.shared / "lspet"
-    if held.exists():
-        with TemporaryDirectory() as folder:
-            shard = Path(folder) / "dev.npz"
-            write_shard(shard, lspet(held, "dev"))
-            print(
-                f"dev: {write_person_crops([shard], options.out / 'dev')} people, never trained on"
-            )
-    groups = {
-        "coco": "coco*.npz", "lspet": "lspet.npz", "renders": "renders-*.npz",
-        "dev-renders": "held-out-*.npz",
-    }  # fmt: skip
-    empty = options.data / "negatives.npz"
-    if empty.exists():
-        print(f"negatives: {write_backgrounds([empty], options.out / 'negatives', count=3000)}")
-    if options.stage1 is not None:
-        network = build_network("s")
-        normalisation = start_from(network, str(options.stage1))
-        pictures = [
-            path for path in (empty, *sorted(options.data.glob("empty-*.npz"))) if path.exists()
-        ]
-        count = write_false_alarms(
-            pictures, network, options.out / "alarms", normalisation=normalisation
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        _make_all(options.data, options.out, options.shared, options.stage1)
+    except XnectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _make_all(data: Path, out: Path, shared: Path, stage1: Path | None) -> None:
+    """All cut-outs of a folder of shards; what cannot be made is left out with a warning.
+
+    Raises:
+        BadInput: there is no shard in the folder, or nothing can be made of those in it.
+        BadWeights: no Stage I in `stage1`.
+        CannotWrite: the disk is full.
+    """
+    if not data.is_dir():
+        raise BadInput(f"there is no folder {data}; make one with `python -m xnect.train.pack`")
+    groups = {name: sorted(data.glob(pattern)) for name, pattern in GROUPS.items()}
+    sure = [path for path in (data / "negatives.npz",) if path.exists()]
+    if not sure and not any(groups.values()):
+        patterns = ", ".join(("negatives.npz", *GROUPS.values()))
+        raise BadInput(
+            f"{data} holds none of {patterns}; make them with `python -m xnect.train.pack`"
         )
-        print(f"alarms: {count}")
-    for name, pattern in groups.items():
-        shards = sorted(options.data.glob(pattern))
+    made: list[int] = []
+
+    def make(name: str, what: str, write: Callable[[], int]) -> None:
+        try:
+            count = write()
+        except BadInput as error:
+            log.warning("left out %s: %s", name, error)
+            return
+        print(f"{name}: {count}{what}", flush=True)
+        if name != "dev":
+            made.append(count)
+
+    if (shared / "lspet").exists():
+        make("dev", " people, never trained on", lambda: _write_dev(shared / "lspet", out / "dev"))
+    if sure:
+        make("negatives", "", lambda: write_backgrounds(sure, out / "negatives", count=3000))
+    if stage1 is not None:
+        network = build_network("s")
+        norm = start_from(network, str(stage1))
+        empty = [*sure, *sorted(data.glob("empty-*.npz"))]
+        alarms = out / "alarms"
+        make("alarms", "", lambda: write_false_alarms(empty, network, alarms, normalisation=norm))
+    for name, shards in groups.items():
         if shards:
-            print(f"{name}: {write_person_crops(shards, options.out / name)} people", flush=True)
+            people = partial(write_person_crops, shards, out / name)
+            make(name, " people", people)
+    if not made:
+        raise BadInput(f"nothing in {data} can be cut out; the warnings above say why")
+
+
+def _write_dev(lspet_root: Path, out: Path) -> int:
+    """Cut out the people whom no training sees."""
+    with TemporaryDirectory() as folder:
+        shard = Path(folder) / "dev.npz"
+        write_shard(shard, lspet(lspet_root, "dev"))
+        return write_person_crops([shard], out)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -134,6 +134,11 @@ def read_shard(path: Path) -> dict[str, np.ndarray]:
     """
     needed = {*_COUNTS, *_COUNTS.values(), "outside_weight"} - {*_LATER}
     shard = read_arrays(path, sorted(needed))
+    for counts in sorted({*_COUNTS.values()} & shard.keys()):
+        if shard[counts].ndim != 1 or shard[counts].dtype.kind not in "iu":
+            raise BadInput(f"the shard {path} is damaged: {counts} must be a row of counts")
+        if (shard[counts] < 0).any():
+            raise BadInput(f"the shard {path} is damaged: {counts} has a negative count")
     pictures = len(shard["people"])
     for name, counts in _COUNTS.items():
         if name not in shard or counts not in shard:
@@ -181,6 +186,15 @@ class Shards:
 
     def __len__(self) -> int:
         return len(self._index)
+
+    def sure_to_be_empty(self) -> np.ndarray:
+        """(N,) bool: nobody is in the picture, neither labelled nor to be ignored, for sure."""
+        parts = []
+        for shard in self._shards:
+            crowd = shard.get("ignore_mask_length", np.zeros(len(shard["people"]), int))
+            nobody = (shard["people"] == 0) & (shard["ignored"] == 0) & (crowd == 0)
+            parts.append(nobody & (shard["outside_weight"] == 1))
+        return np.concatenate(parts)
 
     def __getitem__(self, number: int) -> Sample:
         """Decode one sample, without its map of owners."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ import numpy as np
 
 from xnect.errors import BadInput, CannotOpenSource
 from xnect.skeleton import FROM_COCO17
-from xnect.train.datasets.files import numbers, read_json, read_picture
+from xnect.train.datasets.coco_layout import Listing, read_listing
+from xnect.train.datasets.files import box_xyxy, numbers, read_picture
+from xnect.train.datasets.outside import outside
 from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample
 
 __all__ = ["coco", "joints18_from_coco17"]
@@ -43,18 +44,17 @@ def joints18_from_coco17(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return joints[..., :2] - 0.5, state.astype(np.int8)
 
 
-def _xyxy(person: dict[str, Any], where: str) -> np.ndarray:
-    x, y, w, h = numbers(person, "bbox", (4,), where)
-    if not (np.isfinite([x, y, w, h]).all() and w >= 0 and h >= 0):
-        raise BadInput(f"{where}: bbox must be x, y, width, height, got {person['bbox']}")
-    return np.array([x, y, x + w, y + h])
+def _keypoints(person: dict[str, Any], hw: tuple[int, int], where: str) -> np.ndarray | None:
+    """(17, 3) of a person with enough of them, else None; damaged ones count as none.
 
-
-def _keypoints(person: dict[str, Any], where: str) -> np.ndarray | None:
-    """(17, 3) of a person with enough of them, else None; damaged ones count as none."""
-    if person.get("iscrowd") or person.get("num_keypoints", 0) < MIN_JOINTS:
+    What lies outside the picture gets v = 0.
+    """
+    count = person.get("num_keypoints", 0)
+    if person.get("iscrowd") or (isinstance(count, int | float) and count < MIN_JOINTS):
         return None
     try:
+        if not isinstance(count, int | float):
+            raise BadInput(f"{where}: num_keypoints must be a number, got {count!r:.80}")
         keypoints = numbers(person, "keypoints", (17, 3), where)
     except BadInput as error:
         log.warning("the person is masked: %s", error)
@@ -62,6 +62,10 @@ def _keypoints(person: dict[str, Any], where: str) -> np.ndarray | None:
     if not np.isfinite(keypoints).all() or not np.isin(keypoints[:, 2], (0, 1, 2)).all():
         log.warning("the person is masked: %s: keypoints must be x, y, v with v 0, 1 or 2", where)
         return None
+    away = outside(keypoints[:, :2] - 0.5, hw) & (keypoints[:, 2] > 0)
+    if away.any():
+        log.warning("%s: %d joints outside the picture are taken as absent", where, away.sum())
+        keypoints[away, 2] = 0
     return keypoints if (keypoints[:, 2] > 0).sum() >= MIN_JOINTS else None
 
 
@@ -81,20 +85,25 @@ def _crowd(person: dict[str, Any], hw: tuple[int, int], where: str) -> np.ndarra
             warnings.simplefilter("ignore", DeprecationWarning)
             packed = mask.frPyObjects(runs, *hw) if isinstance(runs["counts"], list) else runs
             return np.asarray(mask.decode(packed)) > 0
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         log.warning("the crowd's box is masked: %s: segmentation: %s", where, error)
         return None
 
 
 def _sample(
-    image: np.ndarray, people: list[dict[str, Any]], all_listed: bool, file: Path
+    image: np.ndarray,
+    people: list[dict[str, Any]],
+    all_listed: bool,
+    file: Path,
+    anywhere: list[np.ndarray],
 ) -> Sample:
     hw = (image.shape[0], image.shape[1])
-    boxes, keypoints, ignored = [], [], []
+    boxes, keypoints = [], []
+    ignored = [box for box in anywhere if box[0] < hw[1] and box[1] < hw[0]]
     crowds = np.zeros(hw, bool)
     for person in people:
         where = f"{file}, annotation {person.get('id')}"
-        box, joints = _xyxy(person, where), _keypoints(person, where)
+        box, joints = box_xyxy(person, where), _keypoints(person, hw, where)
         crowd = _crowd(person, hw, where)
         if joints is not None:
             boxes.append(box)
@@ -120,26 +129,54 @@ def _sample(
     )
 
 
+MASKED_EVERYWHERE = 20
+"""With more boxes than this that may be in any picture, all pictures are doubted instead."""
+
+
+def _anywhere(listing: Listing, file: Path) -> tuple[list[np.ndarray], bool]:
+    """(4,) boxes to be masked in every picture, and whether these are all that are missing."""
+    boxes: list[np.ndarray] = []
+    whole = listing.unreadable == 0
+    for person in listing.unplaced:
+        try:
+            boxes.append(box_xyxy(person, f"{file}, annotation {person.get('id')}"))
+        except BadInput as error:
+            log.warning("whose place is not known: %s", error)
+            whole = False
+    if len(boxes) > MASKED_EVERYWHERE:
+        boxes, whole = [], False
+    if listing.unplaced:
+        log.warning(
+            "%s: %d annotations without a picture's id in image_id, the first is %s; %s",
+            file, len(listing.unplaced), listing.unplaced[0].get("id"),
+            "their boxes are masked everywhere" if boxes else "nobody is masked for them",
+        )  # fmt: skip
+    if not whole:
+        log.warning("%s: who is in which picture is not sure, so none is sure background", file)
+    return boxes, whole
+
+
 def coco(annotations: Path, images: Path) -> Iterator[Sample]:
     """Every picture of a COCO keypoints file; people without enough joints are masked.
 
     A crowd is masked by its run lengths where it has them, everybody else by the box.  A picture
     that does not decode, or one of whose people has no box, is left out with a warning: a person
-    whose place is not known cannot be masked.
+    whose place is not known cannot be masked.  So is a picture without an id.  Who is annotated
+    without a picture is masked in every picture; without a box either, no picture is sure to list
+    all its people.
 
     Raises:
         BadInput: the annotation file is missing or damaged.
     """
-    data = read_json(annotations, "images", "annotations")
-    people: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in data["annotations"]:
-        people[annotation.get("image_id", -1)].append(annotation)
-    for record in data["images"]:
+    listing = read_listing(annotations)
+    anywhere, whole = _anywhere(listing, annotations)
+    for record in listing.pictures:
         name = str(record.get("file_name"))
         try:
             image = read_picture(images / name)
-            listed = record.get("all_persons_listed", True)
-            sample = _sample(image, people[record.get("id", -2)], listed, annotations)
+            listed = whole and bool(record.get("all_persons_listed", True))
+            people = listing.people.get(record["id"], [])
+            sample = _sample(image, people, listed, annotations, anywhere)
         except (BadInput, CannotOpenSource) as error:
             log.warning("left out %s: %s", name, error)
             continue

@@ -22,7 +22,7 @@ import numpy as np
 
 from xnect.errors import BadInput, CannotOpenSource
 from xnect.skeleton import J3D, JOINTS3D
-from xnect.train.datasets.files import numbers, read_json, read_picture
+from xnect.train.datasets.files import numbers, read_json, read_picture, records
 from xnect.train.datasets.posed import posed_sample
 from xnect.train.samples import Sample
 
@@ -73,16 +73,17 @@ def h36m(
     for subject in there:
         start = annotations / f"Human36M_subject{subject}"
         try:
-            records = read_json(Path(f"{start}_data.json"), "images")["images"]
+            file = Path(f"{start}_data.json")
+            pictures = records(read_json(file, "images"), "images", file)
             poses = read_json(Path(f"{start}_joint_3d.json"))
             cameras = read_json(Path(f"{start}_camera.json"))
         except BadInput as error:
             log.warning("left out subject %d: %s", subject, error)
             continue
-        for record in records:
-            if int(record.get("frame_idx", 0)) % every:
-                continue
+        for record in pictures:
             try:
+                if _frame(record, file) % every:
+                    continue
                 pixels, camera_mm, weight = _labels(record, poses, cameras, str(start))
                 image = read_picture(images / str(record.get("file_name")))
             except (BadInput, CannotOpenSource) as error:
@@ -91,17 +92,42 @@ def h36m(
             yield posed_sample(image, pixels[None], camera_mm[None], weight=weight)
 
 
+def _frame(record: dict[str, Any], file: Path) -> int:
+    """Number of a picture in its take.
+
+    Raises:
+        BadInput: it has none.
+    """
+    frame = record.get("frame_idx")
+    try:
+        return int(frame)  # type: ignore[arg-type]  # None is a TypeError
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadInput(f"{file}: frame_idx must be a whole number, got {frame!r:.80}") from error
+
+
+def _within(values: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    """The object of this name; empty if there is none.
+
+    Raises:
+        BadInput: it is something else.
+    """
+    found = values.get(name, {})
+    if not isinstance(found, dict):
+        raise BadInput(f"{where} must be an object, got {found!r:.80}")
+    return found
+
+
 def _labels(
     record: dict[str, Any], poses: dict[str, Any], cameras: dict[str, Any], start: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(21, 2) px, (21, 3) mm in camera axes, (21,) weight of one picture."""
     keys = [str(record.get(f"{name}_idx")) for name in ("action", "subaction", "frame")]
     where = f"{start}_joint_3d.json, action {keys[0]}, subaction {keys[1]}"
-    frames = poses.get(keys[0], {}).get(keys[1], {})
+    frames = _within(_within(poses, keys[0], where), keys[1], where)
     world_mm = numbers(frames, keys[2], (len(JOINTS17), 3), where)
     name = str(record.get("cam_idx"))
     where = f"{start}_camera.json, camera {name}"
-    camera = cameras.get(name, {})
+    camera = _within(cameras, name, where)
     rotation, shift = numbers(camera, "R", (3, 3), where), numbers(camera, "t", (3,), where)
     focal, centre = numbers(camera, "f", (2,), where), numbers(camera, "c", (2,), where)
     camera_mm, weight = joints21_from_h36m(world_mm @ rotation.T + shift)

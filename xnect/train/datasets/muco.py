@@ -9,7 +9,6 @@ camera space, and, where given, `keypoints_vis` (21,).
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import numpy as np
 
 from xnect.errors import BadInput, CannotOpenSource
 from xnect.skeleton import JOINTS3D
-from xnect.train.datasets.files import numbers, read_json, read_picture
+from xnect.train.datasets.coco_layout import read_listing
+from xnect.train.datasets.files import numbers, read_picture
 from xnect.train.datasets.posed import posed_sample
 from xnect.train.samples import Sample
 
@@ -50,18 +50,19 @@ def muco(annotations: Path, images: Path) -> Iterator[Sample]:
     Raises:
         BadInput: the annotation file is missing or damaged.
     """
-    data = read_json(annotations, "images", "annotations")
-    people: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in data["annotations"]:
-        people[annotation.get("image_id")].append(annotation)
-    if None in people:
-        log.warning("%s: %d annotations without image_id", annotations, len(people[None]))  # type: ignore[index]
-    for record in data["images"]:
+    listing = read_listing(annotations)
+    lost = len(listing.unplaced) + listing.unreadable
+    if lost:
+        log.warning(
+            "%s: %d annotations without image_id; so no picture is sure background",
+            annotations, lost,
+        )  # fmt: skip
+    for record in listing.pictures:
         name = str(record.get("file_name"))
         try:
             parts = [
                 _person(p, f"{annotations}, annotation {p.get('id')}")
-                for p in people[record.get("id", -1)]
+                for p in listing.people.get(record["id"], [])
             ]
             image = read_picture(images / name)
         except (BadInput, CannotOpenSource) as error:
@@ -72,7 +73,7 @@ def muco(annotations: Path, images: Path) -> Iterator[Sample]:
             if parts
             else (np.zeros((0, _N, 2)), np.zeros((0, _N, 3)), np.zeros((0, _N), bool))
         )
-        plain = not name.startswith("augmented_set")
+        plain = not lost and not name.startswith("augmented_set")
         yield posed_sample(
             image,
             pixels,

@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from xnect.errors import BadInput
 from xnect.skeleton import J2D, J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, chain_m
+from xnect.train.datasets.outside import outside
 from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample, read_arrays
 
 __all__ = ["joints18_from_raw", "joints21_from_raw", "renders", "without_lost"]
@@ -71,25 +73,32 @@ def renders(path: Path, *, min_visible: int = 3) -> Iterator[Sample]:
     """Every picture of one shard of the generator.
 
     People of whom fewer than `min_visible` joints are seen become ignore boxes.  Pictures that do
-    not decode are left out with a warning.
+    not decode, or whose labels are not finite, are left out with a warning.
 
     Raises:
         BadInput: the shard is missing or damaged; the field is named.
     """
     data = read_arrays(path, _FIELDS)
+    _check(data, path)
     jpeg = np.concatenate([[0], np.cumsum(data["jpeg_len"])])
     mask = np.concatenate([[0], np.cumsum(data["mask_len"])])
     for i in range(len(data["jpeg_len"])):
-        bgr = cv2.imdecode(data["jpeg"][jpeg[i] : jpeg[i + 1]], cv2.IMREAD_COLOR)
-        owner = cv2.imdecode(data["mask"][mask[i] : mask[i + 1]], cv2.IMREAD_UNCHANGED)
-        if bgr is None or owner is None:
+        bgr = _decoded(data["jpeg"][jpeg[i] : jpeg[i + 1]], cv2.IMREAD_COLOR)
+        owner = _decoded(data["mask"][mask[i] : mask[i + 1]], cv2.IMREAD_UNCHANGED)
+        if bgr is None or owner is None or owner.shape != bgr.shape[:2]:
             log.warning("left out picture %d of %s: it does not decode", i, path)
             continue
         rows = slice(data["person_offset"][i], data["person_offset"][i + 1])
         pixels, seen = data["joints_px"][rows].astype(np.float64), data["vis"][rows]
         camera_m = joints21_from_raw(data["joints_cam_m"][rows].astype(np.float64))
-        joints, state = joints18_from_raw(pixels, seen)
+        if not (np.isfinite(pixels).all() and np.isfinite(camera_m).all()):
+            log.warning("left out picture %d of %s: its labels are not finite", i, path)
+            continue
         height, width = owner.shape
+        away = outside(pixels - 0.5, (height, width)) & (seen > 0)
+        if away.any():
+            log.warning("picture %d of %s: %d joints outside are absent", i, path, away.sum())
+        joints, state = joints18_from_raw(pixels, np.where(away, ABSENT, seen))
         low = np.maximum(pixels.min(1) - 8, 0)
         high = np.minimum(pixels.max(1) + 8, [width, height])
         boxes = np.concatenate([low, high], 1)
@@ -108,3 +117,44 @@ def renders(path: Path, *, min_visible: int = 3) -> Iterator[Sample]:
             outside_weight=1.0,
             owner=owner,
         )
+
+
+def _check(data: dict[str, np.ndarray], path: Path) -> None:
+    """Whether the fields of a shard fit each other.
+
+    Raises:
+        BadInput: one does not; it is named.
+    """
+    for name in ("jpeg_len", "mask_len", "person_offset"):
+        values = data[name]
+        if values.ndim != 1 or values.dtype.kind not in "iu" or (values < 0).any():
+            raise BadInput(f"the shard {path} is damaged: {name} must hold counts")
+    offsets = data["person_offset"].astype(np.int64)
+    pictures, people = len(data["jpeg_len"]), len(data["joints_px"])
+    shapes = {
+        "jpeg": (int(data["jpeg_len"].sum()),),
+        "mask": (int(data["mask_len"].sum()),),
+        "mask_len": (pictures,),
+        "person_offset": (pictures + 1,),
+        "joints_px": (people, len(RAW29), 2),
+        "vis": (people, len(RAW29)),
+        "joints_cam_m": (people, len(RAW29), 3),
+    }
+    for name, shape in shapes.items():
+        if data[name].shape != shape:
+            raise BadInput(
+                f"the shard {path} is damaged: {name} has the shape {data[name].shape}, "
+                f"the other fields say {shape}; render it again"
+            )
+    if offsets[0] != 0 or offsets[-1] != people or (np.diff(offsets) < 0).any():
+        raise BadInput(f"the shard {path} is damaged: person_offset must go from 0 to {people}")
+    if not np.isin(data["vis"], (ABSENT, HIDDEN, SEEN)).all():
+        raise BadInput(f"the shard {path} is damaged: vis must be 0, 1 or 2")
+
+
+def _decoded(data: np.ndarray, flag: int) -> np.ndarray | None:
+    """The picture of encoded bytes; None if there is none in them."""
+    try:
+        return cv2.imdecode(data, flag) if len(data) else None
+    except cv2.error:
+        return None

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from xnect.errors import BadInput
 from xnect.skeleton import J2D, J3D, REFERENCE_CHAIN_M, chain_m
+from xnect.train.samples import read_arrays
 
 MIN_AGREEMENT = 0.8
 """Share of the human-labelled joints that the teacher must have within 0.2 torso sizes."""
@@ -20,6 +22,11 @@ _SAME = {
     "right_shoulder": 12, "right_elbow": 14, "right_wrist": 16, "left_shoulder": 11,
     "left_elbow": 13, "left_wrist": 15, "right_hip": 24, "right_knee": 26, "right_ankle": 28,
     "left_hip": 23, "left_knee": 25, "left_ankle": 27, "right_foot": 32, "left_foot": 31,
+}  # fmt: skip
+
+
+_PEOPLE: dict[str, tuple[int, ...]] = {
+    "agreement": (), "landmarks_px": (33, 2), "visibility": (33,), "world_m": (33, 3)
 }  # fmt: skip
 
 
@@ -61,12 +68,16 @@ def joints21_from_blazepose(world_m: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def read_teacher(path: Path) -> dict[int, Teacher]:
     """Annotation id -> `Teacher`, for the people on whom it agrees with the human labels.
 
-    Where it agrees less, only the face is given: every 3D weight is 0.
+    Where it agrees less, only the face is given: every 3D weight is 0.  What is not finite is left
+    out.
+
+    Raises:
+        BadInput: the file is missing or damaged; the field is named.
     """
     found: dict[int, Teacher] = {}
-    with np.load(path, allow_pickle=False) as file:
-        data = {name: file[name] for name in file.files}
-    for i in np.flatnonzero(data["agreement"] >= FACE_AGREEMENT):
+    data = _columns(path, "annotation_id", _PEOPLE)
+    finite = np.all([np.isfinite(data[n].reshape(len(data[n]), -1)).all(1) for n in _PEOPLE], 0)
+    for i in np.flatnonzero((data["agreement"] >= FACE_AGREEMENT) & finite):
         face, seen = np.zeros((18, 2)), np.zeros(18, bool)
         for name, source in _FACE.items():
             face[J2D[name]] = data["landmarks_px"][i, source]
@@ -80,7 +91,28 @@ def read_teacher(path: Path) -> dict[int, Teacher]:
 
 
 def read_boxes(path: Path) -> dict[int, np.ndarray]:
-    """Image id -> (M, 4) person boxes xyxy that a detector found, labelled people included."""
-    with np.load(path, allow_pickle=False) as file:
-        ids, boxes = file["box_image_id"], file["box_xyxy_score"]
+    """Image id -> (M, 4) person boxes xyxy that a detector found, labelled people included.
+
+    Raises:
+        BadInput: the file is missing or damaged; the field is named.
+    """
+    data = _columns(path, "box_image_id", {"box_xyxy_score": (5,)})
+    ids, boxes = data["box_image_id"], data["box_xyxy_score"]
+    finite = np.isfinite(boxes).all(1)
+    ids, boxes = ids[finite], boxes[finite]
     return {int(i): boxes[ids == i][:, :4].astype(np.float64) for i in np.unique(ids)}
+
+
+def _columns(path: Path, ids: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The field `ids` of whole numbers, and the others with one row of numbers for each."""
+    data = read_arrays(path, (ids, *shapes))
+    if data[ids].ndim != 1 or data[ids].dtype.kind not in "iu":
+        raise BadInput(f"{path}: {ids} must hold whole numbers, got {data[ids].dtype}")
+    for name, shape in shapes.items():
+        whole = (len(data[ids]), *shape)
+        if data[name].shape != whole or data[name].dtype.kind not in "fiu":
+            raise BadInput(
+                f"{path}: {name} must hold {whole} numbers, as {ids} does; "
+                f"got {data[name].shape} of {data[name].dtype}"
+            )
+    return data
