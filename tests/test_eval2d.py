@@ -158,6 +158,23 @@ def test_pck_falls_back_to_the_other_diagonal_and_leaves_out_pictures_without_to
     assert report([None]).without_torso == 1
 
 
+def test_a_joint_that_is_never_labelled_lowers_no_mean():
+    labels = stick()
+    wrist = LSP14.index("left_wrist")
+    labels[wrist, 2] = 0
+    row = correct_joints(people2d([from_lsp(labels)]), labels, box_of(labels))
+    perfect = report([row, row])
+    assert (perfect.mean, perfect.pooled, perfect.joints) == (1.0, 1.0, 22)
+    assert np.isnan(perfect.by_joint["left_wrist"])
+    table = perfect.table()
+    assert "| left_wrist | nan |" in table
+    assert "| 100.0 | 100.0 |" in table  # the other wrist stands for both
+    row[LSP14.index("right_knee")] = 0
+    assert report([row]).mean == pytest.approx(10 / 11)
+    assert np.isnan(report([None]).mean)
+    assert "nan" in report([None]).table()
+
+
 def take(frames=30, exchange_at=None, away=()):
     """Three people side by side; from `exchange_at` on the first two carry each other's id."""
     camera = Camera.guess(480, 640)
@@ -216,9 +233,9 @@ def test_the_clip_command_prints_a_table_and_writes_json(tmp_path, capsys):
     figures = json.loads(out.read_text())
     assert figures["command"] == "clip"
     assert figures["share_with_at_least"] == {"1": 1.0, "2": 1.0, "3": 1.0}
-    assert main(["clip", str(tmp_path / "nothing.npz")]) == 1
+    assert main(["clip", str(tmp_path / "nothing.npz")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
-    assert main(["clip", str(recording), "--people", "0"]) == 1
+    assert main(["clip", str(recording), "--people", "0"]) == 2
 
 
 def test_several_clips_are_a_row_each_also_when_their_names_are_equal(tmp_path, capsys):
@@ -239,7 +256,7 @@ def test_unreadable_labels_are_one_sentence():
     from xnect.eval.coco import evaluate_coco
     from xnect.eval.pck import evaluate_lspet
 
-    with pytest.raises(CannotOpenSource, match="cannot read COCO"):
+    with pytest.raises(CannotOpenSource, match=r"cannot read nowhere\.json"):
         evaluate_coco(lambda image: [], Path("nowhere.json"), Path("nowhere"))
     with pytest.raises(CannotOpenSource, match=r"cannot read nowhere.*json"):
         evaluate_lspet(lambda image: [], Path("nowhere"))

@@ -214,8 +214,13 @@ def test_the_pose2sim_command_gives_a_row_for_each_camera(tmp_path, monkeypatch,
 
 
 def test_every_command_has_help(capsys):
-    for name in ("coco", "lspet", "pose2sim", "clip", "synth", "synth-clip", "mupots", "mpi3dhp"):
+    names = ("coco", "lspet", "pose2sim", "clip", "synth", "synth-clip", "mupots", "mpi3dhp")
+    for name in (*names, "record"):
         with pytest.raises(SystemExit) as stop:
             main([name, "--help"])
         assert stop.value.code == 0
         assert "--report" in capsys.readouterr().out
+    for name in ("mupots", "mpi3dhp"):
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        assert "xnect.eval record" in " ".join(capsys.readouterr().out.split())

@@ -52,6 +52,26 @@ def test_invalid_joints_change_nothing_even_when_they_are_nan(poses):
         assert np.isfinite(metric(pred, spoiled, valid))
 
 
+@pytest.mark.parametrize("metric", [mpjpe, n_mpjpe, pa_mpjpe, pck3d, auc3d])
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf, 1e6])
+def test_predictions_that_do_not_count_change_nothing_whatever_they_are(poses, metric, spoiled):
+    true, rng = poses
+    pred = true + rng.normal(0, 0.1, true.shape)
+    valid = np.ones((6, 21), bool)
+    valid[:, 3] = False
+    right = metric(np.delete(pred, 3, 1), np.delete(true, 3, 1))
+    pred[:, 3] = spoiled
+    assert metric(pred, true, valid) == pytest.approx(right)
+
+
+def test_procrustes_moves_joints_that_do_not_count_along(poses):
+    true, _ = poses
+    valid = np.ones((6, 21), bool)
+    valid[:, 3] = False
+    moved = procrustes(2 * true + 1, true, valid)
+    np.testing.assert_allclose(moved, true, atol=1e-9)
+
+
 def test_n_mpjpe_forgives_size_and_mpjpe_does_not(poses):
     true, _ = poses
     assert n_mpjpe(1.3 * true, true) == pytest.approx(0, abs=1e-12)

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
-from fakes import person
+from fakes import FakePipeline, person
 from scipy.io import savemat
 
 from xnect.calib.camera import Camera
@@ -504,5 +505,66 @@ def test_the_command_scores_recordings_named_after_the_sequences(tmp_path, capsy
     assert "2 of 4 labelled people were found" in out
     assert f"| pooled |{' 50.0 |' * 9} 48.4 |" in out  # 8 groups and PCK; AUC is 50 x 30/31
     assert (report / "report.md").read_text().startswith("# MuPoTS-3D")
-    assert main(["mupots", str(folder.parent), str(tmp_path)]) == 1
+    assert main(["mupots", str(folder.parent), str(tmp_path)]) == 2
     assert "there are no predictions" in capsys.readouterr().err
+
+
+def write_pictures(folder, numbers, *, size=(24, 32), suffix=".jpg"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        grey = np.full((*size, 3), 10 * (number % 25), np.uint8)
+        assert cv2.imwrite(str(folder / f"img_{number:06d}{suffix}"), grey)
+
+
+def test_pictures_of_a_folder_are_recorded_in_the_order_of_their_numbers(tmp_path, monkeypatch):
+    write_pictures(tmp_path / "set" / "TS2", range(12))
+    write_pictures(tmp_path / "set" / "TS10" / "imageSequence", range(1, 4))
+    (tmp_path / "set" / "TS2" / "annot.mat").write_bytes(b"no picture")
+    greys = []
+
+    class Seen(FakePipeline):
+        def stream(self, frames):
+            frames = list(frames)
+            greys.append([round(f.image.mean() / 10) for f in frames])
+            return super().stream(frames)
+
+    monkeypatch.setattr("xnect.eval.__main__._pipeline", lambda options: Seen())
+    out = tmp_path / "takes"
+    assert main(["record", str(tmp_path / "set"), str(out), "--fps", "25"]) == 0
+    assert greys == [list(range(12)), [1, 2, 3]]  # TS2 before TS10
+    take = load_recording(out / "TS2.npz")
+    assert take.frame_index.tolist() == list(range(12))
+    assert take.fps == 25
+    assert sorted(found_in(load_recording(out / "TS10.npz"))) == [0, 1, 2]  # not 1, 2, 3
+    one = tmp_path / "one"
+    assert main(["record", str(tmp_path / "set" / "TS10"), str(one)]) == 0
+    assert [path.name for path in one.glob("*.npz")] == ["TS10.npz"]
+
+
+def test_the_recordings_have_the_cameras_of_mpi3dhp_when_asked(tmp_path, monkeypatch):
+    write_pictures(tmp_path / "TS1" / "imageSequence", [1], size=(2048, 2048))
+    monkeypatch.setattr("xnect.eval.__main__._pipeline", lambda options: FakePipeline())
+    assert main(["record", str(tmp_path), str(tmp_path / "takes"), "--mpi3dhp"]) == 0
+    (camera,) = load_recording(tmp_path / "takes" / "TS1.npz").cameras
+    assert camera.fx_px == pytest.approx(1499.2, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sentence"),
+    [
+        ([], "holds no numbered pictures such as img_000000"),
+        ([0, 1, 3], "lacks picture 2 (at img_000003.jpg)"),
+        ([4, 5, 5], "has 5 twice"),
+    ],
+)
+def test_a_folder_with_a_gap_is_refused_before_inference(
+    numbers, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("xnect.eval.__main__._pipeline", lambda _: pytest.fail("it was loaded"))
+    write_pictures(tmp_path / "TS1", numbers)
+    if len(set(numbers)) < len(numbers):
+        write_pictures(tmp_path / "TS1", numbers[-1:], suffix=".png")
+    assert main(["record", str(tmp_path), str(tmp_path / "takes")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert main(["record", str(tmp_path / "takes"), str(tmp_path)]) == 2
+    assert "holds none of the folders TS1" in capsys.readouterr().err

@@ -125,3 +125,8 @@ def test_the_bundled_lifter_on_given_2d_joints():
 def test_a_missing_clip_is_one_sentence(tmp_path):
     with pytest.raises(BadInput, match=r"labels\.npz does not exist"):
         load_pose2sim(tmp_path)
+
+
+def test_the_program_of_its_own_ends_in_one_sentence_as_well(tmp_path, capsys):
+    assert pose2sim.main(["--data", str(tmp_path), "--lifter"]) == 2
+    assert "labels.npz does not exist" in capsys.readouterr().err

@@ -24,8 +24,11 @@ from xnect.synth.body import Person, random_person, world_points
 from xnect.synth.camera import pinhole, stand
 from xnect.synth.dataset import (
     DatasetOptions,
+    Made,
     PictureSource,
+    made_otherwise,
     read_shard,
+    split_of,
     write_shard,
 )
 from xnect.synth.labels import (
@@ -42,6 +45,7 @@ from xnect.synth.motion import animate, lowest_m, random_pose, stand_on_floor
 from xnect.synth.raster import skin
 from xnect.synth.render import FURNITURE, Renderer
 from xnect.synth.scene import Scene, SceneOptions, random_scene
+from xnect.train.datasets.renders import renders
 
 PACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "synth"
 SMALL = SceneOptions(width_px=128, height_px=80, people_shares=(0.1, 0.3, 0.3, 0.3))
@@ -287,13 +291,80 @@ def test_the_command_writes_shards_once_and_leaves_those_that_are_there(
     assets, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda folder: assets)
-    (tmp_path / "s2_001.npz").write_bytes(b"there already")
-    flags = ["--data", str(PACK), "--out", str(tmp_path), "--seed", "2"]
-    assert main(["images", *flags, "--shards", "2", "--first", "1", "--pictures", "1"]) == 0
-    assert (tmp_path / "s2_001.npz").read_bytes() == b"there already"
+    flags = ["--data", str(PACK), "--out", str(tmp_path), "--seed", "2", "--pictures", "1"]
+    assert main(["images", *flags, "--first", "1"]) == 0
+    first = (tmp_path / "s2_001.npz").read_bytes()
+    assert "1 shards of 1 pictures are in" in capsys.readouterr().out
+    assert main(["images", *flags, "--shards", "2", "--first", "1", "--batch", "3"]) == 0
+    assert (tmp_path / "s2_001.npz").read_bytes() == first
     (example,) = read_shard(tmp_path / "s2_002.npz")
     assert example.picture.image.shape == (320, 512, 3)
-    assert "2 shards of 1 pictures" in capsys.readouterr().out
+    assert f"2 shards of 1 pictures are in {tmp_path}, 1 of them from before" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_shard_made_with_other_options_is_refused_and_stays(
+    source, assets, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda folder: assets)
+    flags = ["images", "--data", str(PACK), "--out", str(tmp_path)]
+    assert main([*flags, "--pictures", "2", "--split", "training"]) == 0
+    path = tmp_path / "s1_000.npz"
+    assert split_of(path) == "training"
+    before = path.read_bytes()
+    monkeypatch.setattr(PictureSource, "pictures", lambda *a, **k: pytest.fail("it was drawn"))
+    capsys.readouterr()
+    assert main([*flags, "--pictures", "2", "--split", "held-out"]) == 1
+    assert "(split is 'training' there, 'held-out' here)" in capsys.readouterr().err
+    assert main([*flags, "--pictures", "5", "--empty", "--shards", "2"]) == 1
+    said = capsys.readouterr().err
+    assert "pictures is 2 there, 5 here; " in said
+    assert "people_shares is [0.02, " in said
+    assert f"{path} exists and was made with other options" in said
+    path.write_bytes(before[:3000])
+    assert main([*flags, "--pictures", "2"]) == 1
+    assert "is damaged at its index" in capsys.readouterr().err
+    path.write_bytes(before)
+    assert main([*flags, "--pictures", "2"]) == 0
+    assert path.read_bytes() == before
+
+
+def test_an_older_shard_that_does_not_say_how_it_was_made_is_told_by_its_pictures(source, tmp_path):
+    path = tmp_path / "s1_000.npz"
+    write_shard(path, source.pictures(seed=1, shard=0))
+    assert split_of(path) is None
+    made = Made("held-out", 1, 0, DatasetOptions(pictures=5))
+    assert made_otherwise(path, made) == []
+    fewer = replace(made, options=DatasetOptions(pictures=4))
+    assert made_otherwise(path, fewer) == ["pictures is 5 there, 4 here"]
+    write_shard(path, source.pictures(seed=1, shard=0), made=made)
+    assert made_otherwise(path, made) == []
+    assert made_otherwise(path, replace(made, seed=2)) == ["seed is 1 there, 2 here"]
+    assert len(list(renders(path))) == 5  # what trains on it does not mind
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["sheet", "--out", "sheet"], "a sheet is a picture, --out ends in .png"),
+        (["sheet", "--out", "sheet.mp4"], "a sheet is a picture"),
+        (["clip", "--out", "clip.xyz"], "a clip is a video file, --out ends in .mp4"),
+        (["clip", "--out", "clip"], "a clip is a video file"),
+        (["sheet", "--backend", "torch", "--device", "foo"], "unknown device 'foo'; known: auto"),
+        (["images", "--device", "cuda:99"], "unknown device 'cuda:99'"),
+        (["images", "--backend", "torch", "--device", "mps"], "device 'mps' is not available"),
+    ],
+)
+def test_what_cannot_be_written_or_used_is_refused_before_it_is_drawn(
+    words, sentence, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda _: pytest.fail("it was read"))
+    assert main([*words, "--data", str(PACK)]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_writes_a_sheet_with_and_without_labels(assets, monkeypatch, tmp_path):

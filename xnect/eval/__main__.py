@@ -30,8 +30,10 @@ EXAMPLES = """examples:
   python -m xnect.eval clip OUT/*.npz                   a row for each
   python -m xnect.eval synth ../shared/data/synth --report out/synth
   python -m xnect.eval synth-clip OUT/demo.npz demo/demo_truth.npz
+  python -m xnect.eval record MultiPersonTestSet RECORDINGS
   python -m xnect.eval mupots MultiPersonTestSet RECORDINGS
-  python -m xnect.eval mpi3dhp mpi_inf_3dhp_test_set RECORDINGS
+  python -m xnect.eval record mpi_inf_3dhp_test_set RECORDINGS_3DHP --mpi3dhp
+  python -m xnect.eval mpi3dhp mpi_inf_3dhp_test_set RECORDINGS_3DHP
 """
 
 
@@ -66,9 +68,10 @@ def load_predict(options: argparse.Namespace) -> Predict:
 def coco(options: argparse.Namespace) -> Report:
     """COCO keypoint AP, with pictures in the report."""
     from xnect.eval.cases import coco_sheets
-    from xnect.eval.coco import predict_all, score_detections
+    from xnect.eval.coco import check_pictures, predict_all, read_coco, score_detections
 
     images = options.images or options.labels.with_suffix("")
+    check_pictures(read_coco(options.labels), images)
     found = predict_all(load_predict(options), options.labels, images)
     result = score_detections(options.labels, found)
     sheets = coco_sheets(options.labels, images, found) if options.report else {}
@@ -79,8 +82,9 @@ def coco(options: argparse.Namespace) -> Report:
 def lspet(options: argparse.Namespace) -> Report:
     """PCK with and without the labels that are suspect, with pictures in the report."""
     from xnect.eval.cases import lspet_sheets
-    from xnect.eval.pck import lspet_reports, predict_lspet
+    from xnect.eval.pck import lspet_reports, predict_lspet, read_lspet
 
+    read_lspet(options.folder, options.split)
     labelled = predict_lspet(load_predict(options), options.folder, options.split)
     reports = lspet_reports(labelled)
     text = "\n".join(f"\n{name}\n\n{r.table()}" for name, r in reports.items())
@@ -112,16 +116,14 @@ def synth(options: argparse.Namespace) -> Report:
 
     if options.pictures < 1:
         raise BadInput(f"--pictures must be at least 1, got {options.pictures}")
+    shown = held_out_set(options.pack, pictures=options.pictures)
     pipeline = _pipeline(options)
 
     def run(image: np.ndarray, camera: Camera) -> Result:
         pipeline.camera = None if options.guess else camera
         return pipeline(image)
 
-    pictures = tqdm(
-        held_out_set(options.pack, pictures=options.pictures),
-        total=options.pictures, unit=" pictures", file=sys.stderr,
-    )  # fmt: skip
+    pictures = tqdm(shown, total=options.pictures, unit=" pictures", file=sys.stderr)
     judged = judge_all(run, pictures)
     result = synth_report(judged)
     sheets = synth_sheets(judged) if options.report else {}
@@ -163,6 +165,31 @@ def synth_clip(options: argparse.Namespace) -> Report:
     )
     title = f"{options.recording.name} against {options.truth.name}"
     return Report("synth-clip", title, result.table(), asdict(result))
+
+
+def record(options: argparse.Namespace) -> Report:
+    """Recordings of sequences that come as folders of pictures, for `mupots` and `mpi3dhp`."""
+    from xnect.eval import picture_folders
+    from xnect.eval.mpi3dhp import sequence_camera
+    from xnect.eval.tables import rows_of_table
+
+    if not 1 <= options.fps <= 1000:
+        raise BadInput(f"--fps must be 1 to 1000, got {options.fps}")
+    sequences = picture_folders.sequences(options.folder)
+    cameras = {n: sequence_camera(n) if options.mpi3dhp else None for n in sequences}
+    pipeline = _pipeline(options)
+    rows = []
+    with tqdm(total=sum(map(len, sequences.values())), unit=" pictures", file=sys.stderr) as bar:
+        for name, pictures in sequences.items():
+            pipeline.camera = cameras[name]
+            out = options.recordings / f"{name}.npz"
+            frames, people = picture_folders.record(
+                pipeline, pictures, out, fps=options.fps, progress=bar.update
+            )
+            rows.append([name, str(frames), f"{people / frames:.2f}", str(out)])
+    text = rows_of_table(["sequence", "pictures", "people, mean", "recording"], rows)
+    figures = {name: {"pictures": len(pictures)} for name, pictures in sequences.items()}
+    return Report("record", f"Recordings of {options.folder}", text, figures)
 
 
 def mupots(options: argparse.Namespace) -> Report:
@@ -247,18 +274,31 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("truth", type=Path, help="the .npz that `python -m xnect.synth clip` writes")
     sub.add_argument("--match", default="2d", choices=["2d", "3d"], help="by joints or pelvis")
     sub.add_argument("--gate", type=float, help="heights (2d, 0.3) or metres (3d, 0.5)")
-    sub = command(mupots, "MuPoTS-3D by the rules of its kit.", model=False)
-    sub.add_argument("folder", type=Path, help="with TS1 ... TS20")
-    sub.add_argument("recordings", type=Path, help="folder with TS1.npz ... of `xnect video`")
-    sub = command(mpi3dhp, "Test set of MPI-INF-3DHP.", model=False)
-    sub.add_argument("folder", type=Path, help="with TS1 ... TS6")
-    sub.add_argument("recordings", type=Path, help="folder with TS1.npz ... of `xnect video`")
-    sub.add_argument("--metric", action="store_true", help="keep the size that was predicted")
+    _commands_of_sequences(command)
     return top
 
 
+def _commands_of_sequences(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands of the sets that come as folders of pictures."""
+    sub = command(record, "Recordings of folders TSn of numbered pictures.", model=True)
+    sub.add_argument("folder", type=Path, help="with TS1/img_000000.jpg ..., or one folder TSn")
+    sub.add_argument("recordings", type=Path, help="folder for TS1.npz ...; existing are replaced")
+    sub.add_argument("--fps", type=float, default=30.0, help="pictures per second (30)")
+    sub.add_argument(
+        "--mpi3dhp", action="store_true", help="the true cameras of MPI-INF-3DHP's test set"
+    )
+    made = "folder with TS1.npz ... of `python -m xnect.eval record FOLDER RECORDINGS{}`"
+    sub = command(mupots, "MuPoTS-3D by the rules of its kit.", model=False)
+    sub.add_argument("folder", type=Path, help="with TS1 ... TS20")
+    sub.add_argument("recordings", type=Path, help=made.format(""))
+    sub = command(mpi3dhp, "Test set of MPI-INF-3DHP.", model=False)
+    sub.add_argument("folder", type=Path, help="with TS1 ... TS6")
+    sub.add_argument("recordings", type=Path, help=made.format(" --mpi3dhp"))
+    sub.add_argument("--metric", action="store_true", help="keep the size that was predicted")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0, or 1 after one sentence about what the user can mend."""
+    """Run one command; 0, or 2 after one sentence about what the user can mend."""
     options = parser().parse_args(arguments)
     try:
         report: Report = options.run(options)
@@ -270,7 +310,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"\n{write_report(options.report, report)}")
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

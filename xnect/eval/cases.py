@@ -5,21 +5,19 @@ Labels are white, what was found is coloured; left limbs are lighter than right 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain, cycle, repeat
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from xnect.draw import COLOURS, draw_joints
-from xnect.errors import CannotOpenSource
-from xnect.eval.coco import oks
+from xnect.eval.coco import oks, read_coco
 from xnect.eval.pck import JOINTS, Labelled, best_person, correct_joints, pictures
+from xnect.eval.picture_folders import read_picture
 from xnect.eval.report import Case, enlarged, pick, sheet
 from xnect.skeleton import FROM_COCO17, J2D
 
@@ -39,7 +37,7 @@ def coco_sheets(
     A picture's score is 2 sum(OKS) / (labelled + found) over the best pairs of people: an F-score
     in which a pair counts as much as it agrees.
     """
-    data = json.loads(annotations.read_text())
+    data = read_coco(annotations)
     labels, boxes = defaultdict(list), defaultdict(list)
     for a in data["annotations"]:
         if not a["iscrowd"] and a["num_keypoints"]:
@@ -54,7 +52,7 @@ def coco_sheets(
             record = data["images"][n]
             true, seen = [k for k, _ in labels[record["id"]]], boxes[record["id"]]
             caption = f"{record['id']}: {scores[n]:.2f}, {len(true)} labelled, {len(seen)} found"
-            image = _read(images / record["file_name"])
+            image = read_picture(images / record["file_name"])
             picture = drawn(image, map(_from_coco, true), map(_from_coco, seen))
             cases.append(Case(picture, caption))
         kinds[kind] = sheet(cases)
@@ -123,10 +121,3 @@ def _from_lsp(one: Labelled) -> Skeleton2d:
     joints[J2D["neck"]] = joints[shoulders].mean(0)
     score[J2D["neck"]] = score[shoulders].min()
     return joints, score
-
-
-def _read(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise CannotOpenSource(f"cannot decode {path}")
-    return np.ascontiguousarray(image[..., ::-1])

@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from xnect.errors import CannotOpenSource, MissingExtra
+from xnect.errors import BadInput, CannotOpenSource, MissingExtra
+from xnect.eval.label_files import (
+    FLAG,
+    IDENTITY,
+    NUMBER,
+    TEXT,
+    check_records,
+    number_list,
+    read_labels,
+)
+from xnect.eval.picture_folders import read_picture
 from xnect.eval.predictions import Predict, people2d
 from xnect.eval.tables import rows_of_table
 from xnect.skeleton import COCO17, J2D
@@ -87,6 +95,50 @@ class CocoReport:
         return f"{figures}\n\n{rows_of_table(columns, rows)}" if rows else figures
 
 
+_IMAGE = {"id": IDENTITY, "file_name": TEXT}
+_ANNOTATION = {
+    "id": IDENTITY, "image_id": IDENTITY, "category_id": NUMBER, "iscrowd": FLAG,
+    "num_keypoints": NUMBER, "keypoints": number_list(51), "area": NUMBER, "bbox": number_list(4),
+}  # fmt: skip
+PERSON_CATEGORY = 1
+
+
+def read_coco(path: Path) -> dict[str, Any]:
+    """A COCO keypoints file with everything that scoring needs.
+
+    Raises:
+        CannotOpenSource: the file is missing or is no JSON.
+        BadInput: a list or a field is missing or of another kind, or people are no category 1.
+    """
+    data = read_labels(path)
+    for name, fields in (
+        ("images", _IMAGE), ("annotations", _ANNOTATION), ("categories", {"id": NUMBER})
+    ):  # fmt: skip
+        check_records(data, name, fields, path)
+    known = [category["id"] for category in data["categories"]]
+    if PERSON_CATEGORY not in known:
+        raise BadInput(
+            f"{path}: 'categories' must hold people as category {PERSON_CATEGORY}, "
+            f"it has {', '.join(map(str, known)) or 'none'}"
+        )
+    return data
+
+
+def check_pictures(data: dict[str, Any], images: Path) -> None:
+    """Check that every picture of a COCO file is there.
+
+    Raises:
+        CannotOpenSource: one is missing.
+    """
+    names = [record["file_name"] for record in data["images"]]
+    missing = [name for name in names if not (images / name).is_file()]
+    if missing:
+        raise CannotOpenSource(
+            f"{len(missing)} of {len(names)} pictures are not in {images}, {missing[0]} among "
+            "them; give their folder with --images"
+        )
+
+
 def detections(image_id: int, prediction: Iterable[PartialPose] | Result) -> list[dict[str, Any]]:
     """One picture's people in COCO's result format."""
     people = people2d(prediction if isinstance(prediction, Result) else list(prediction))
@@ -106,19 +158,15 @@ def predict_all(
 
     Raises:
         CannotOpenSource: the file or a picture cannot be read.
+        BadInput: the file is not one of COCO keypoints; see `read_coco`.
     """
-    try:
-        records = json.loads(annotations.read_text())["images"]
-    except (OSError, ValueError, KeyError) as error:
-        raise CannotOpenSource(f"cannot read COCO annotations {annotations}: {error}") from error
+    records = read_coco(annotations)["images"]
     chosen = None if ids is None else set(ids)
     found = []
     for record in records:
         if chosen is None or record["id"] in chosen:
-            image = cv2.imread(str(images / record["file_name"]), cv2.IMREAD_COLOR)
-            if image is None:
-                raise CannotOpenSource(f"cannot decode {images / record['file_name']}")
-            found += detections(record["id"], predict(np.ascontiguousarray(image[..., ::-1])))
+            image = read_picture(images / record["file_name"])
+            found += detections(record["id"], predict(image))
     return found
 
 
@@ -185,7 +233,10 @@ def score_detections(annotations: Path, found: list[dict[str, Any]]) -> CocoRepo
 
     Raises:
         MissingExtra: pycocotools is not installed.
+        CannotOpenSource: the file cannot be read.
+        BadInput: it is not one of COCO keypoints; see `read_coco`.
     """
+    read_coco(annotations)
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from pathlib import Path
 from typing import Any
@@ -63,16 +64,32 @@ def field_of(struct: Any, name: str, where: str, *, shape: tuple[int, ...] | Non
         shape: that is expected; None takes any.
 
     Raises:
-        BadInput: the field is missing or has another shape.
+        BadInput: the field is missing, holds no numbers, or has another shape.
     """
     record = np.asarray(struct)
     names = record.dtype.names or ()
     if name not in names or record.size != 1:
         raise BadInput(f"{where}: no field {name!r}; it has {', '.join(names) or 'none'}")
-    value = np.asarray(record[name].ravel()[0], np.float64)
+    value = numbers_of(record[name].ravel()[0], f"{where}: {name}")
     if shape is not None and value.shape != shape:
         raise BadInput(f"{where}: {name} must be {shape}, got {value.shape}")
     return value
+
+
+def numbers_of(value: Any, what: str) -> np.ndarray:
+    """Real numbers, float64, of the same shape; texts, cells and structs are none.
+
+    Raises:
+        BadInput: it holds something else; `what` begins the sentence.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind == "O":  # a cell of single numbers
+        with contextlib.suppress(ValueError, TypeError):
+            array = array.astype(np.float64)
+    if array.dtype.kind not in "fiub":
+        kinds = {"U": "text", "S": "text", "V": "a struct", "O": "a cell or struct"}
+        raise BadInput(f"{what} must be numbers, got {kinds.get(array.dtype.kind, array.dtype)}")
+    return array.astype(np.float64)
 
 
 def _read(path: Path) -> dict[str, Any]:

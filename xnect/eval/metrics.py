@@ -52,8 +52,9 @@ def mpjpe(pred_m: np.ndarray, true_m: np.ndarray, valid: np.ndarray | None = Non
 def n_mpjpe(pred_m: np.ndarray, true_m: np.ndarray, valid: np.ndarray | None = None) -> float:
     """Mean distance after the best scale of each pose about its origin, m."""
     w = _weights(true_m, valid)[..., None]
-    up = (w * pred_m * np.where(w > 0, true_m, 0)).sum((-1, -2), keepdims=True)
-    down = (w * pred_m * pred_m).sum((-1, -2), keepdims=True)
+    pred, true = np.where(w > 0, pred_m, 0), np.where(w > 0, true_m, 0)
+    up = (w * pred * true).sum((-1, -2), keepdims=True)
+    down = (w * pred * pred).sum((-1, -2), keepdims=True)
     return mpjpe(pred_m * (up / np.maximum(down, 1e-12)), true_m, valid)
 
 
@@ -219,7 +220,8 @@ def procrustes(
     """
     pred, true = np.asarray(pred_m, np.float64), np.asarray(true_m, np.float64)
     w = _weights(true, valid)[..., None]
-    true = np.where(w > 0, true, 0)
+    given = np.where((w > 0) | np.isfinite(pred), pred, np.nan)  # infinities make matmul warn
+    pred, true = np.where(w > 0, pred, 0), np.where(w > 0, true, 0)
     total = np.maximum(w.sum((-1, -2), keepdims=True), 1e-12)
     pred_mean = (w * pred).sum(-2, keepdims=True) / total
     true_mean = (w * true).sum(-2, keepdims=True) / total
@@ -230,7 +232,8 @@ def procrustes(
     spread = np.maximum((w * p * p).sum((-1, -2)), 1e-12)
     scale = (s[..., 0] + s[..., 1] + sign * s[..., 2]) / spread
     rotation = u @ vt
-    return scale[..., None, None] * p @ np.swapaxes(rotation, -1, -2) + true_mean
+    moved = scale[..., None, None] * (given - pred_mean)
+    return moved @ np.swapaxes(rotation, -1, -2) + true_mean
 
 
 def _weights(poses_m: np.ndarray, valid: np.ndarray | None) -> np.ndarray:

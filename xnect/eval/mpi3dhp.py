@@ -20,7 +20,7 @@ import numpy as np
 
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
-from xnect.eval.mat_files import read_mat
+from xnect.eval.mat_files import numbers_of, read_mat
 from xnect.eval.mpi_groups import PELVIS, RELEVANT, GroupScores, group_scores, scores_table
 from xnect.eval.mupots import Found
 from xnect.skeleton import chain_m
@@ -201,7 +201,7 @@ def _poses(variables: dict[str, np.ndarray], name: str, size: int, path: Path) -
     value = variables.get(name)
     if value is None:
         raise BadInput(f"{path} has no {name!r}; its variables: {', '.join(sorted(variables))}")
-    value = np.asarray(value, np.float64)
+    value = numbers_of(value, f"{path}: {name}")
     if value.ndim == 4 and value.shape[2] == 1:
         value = value[:, :, 0]
     if value.ndim != 3 or value.shape[:2] != (size, 17):
@@ -215,4 +215,12 @@ def _flat(variables: dict[str, np.ndarray], name: str, frames: int, path: Path) 
         raise BadInput(f"{path} has no {name!r}; its variables: {', '.join(sorted(variables))}")
     if np.size(value) != frames:
         raise BadInput(f"{path}: {name} must have {frames} numbers, got {np.size(value)}")
-    return np.asarray(value, np.float64).ravel()
+    flat = numbers_of(value, f"{path}: {name}").ravel()
+    if not np.isfinite(flat).all():
+        raise BadInput(f"{path}: {name} must be finite numbers, frame {_first_bad(flat)} is not")
+    return flat
+
+
+def _first_bad(flat: np.ndarray) -> int:
+    """Number, from 1, of the first that is not finite."""
+    return int(np.flatnonzero(~np.isfinite(flat))[0]) + 1

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from xnect.errors import BadInput
-from xnect.eval.mat_files import cells, field_of, read_mat
+from xnect.eval.mat_files import cells, field_of, numbers_of, read_mat
 from xnect.eval.mpi_groups import (
     PELVIS,
     RELEVANT,
@@ -315,7 +315,7 @@ def read_labels(folder: str | Path) -> list[Labels]:
             if not np.any(field_of(annotation, "isValidFrame", where, shape=None)):
                 continue
             at = f"{occlusion_path}, frame {f + 1}, person {p + 1}"
-            occluded = np.asarray(occlusions[f, p], np.float64).ravel()
+            occluded = numbers_of(occlusions[f, p], f"{at}: occlusion labels").ravel()
             if occluded.shape != (17,):
                 raise BadInput(f"{at}: 17 occlusion labels are expected, not {occluded.size}")
             people.append((

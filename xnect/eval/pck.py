@@ -14,8 +14,8 @@ PCKh@0.5 is given beside it: the same joints within half a head, neck to head to
 from __future__ import annotations
 
 import contextlib
-import json
 import tarfile
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from xnect.errors import CannotOpenSource
+from xnect.errors import BadInput, CannotOpenSource
+from xnect.eval.label_files import (
+    FLAG,
+    IDENTITY,
+    TEXT,
+    check_records,
+    number_list,
+    read_labels,
+)
 from xnect.eval.metrics import PCKH_WITHIN, joint_errors
 from xnect.eval.predictions import People2d, Predict, people2d
 from xnect.eval.tables import rows_of_table
@@ -38,13 +46,19 @@ PADDING = 0.12
 """Of the longer side, as the labelled boxes were made."""
 
 _FROM_18 = [J2D[name] for name in JOINTS]
+_IMAGE = {"id": IDENTITY, "file_name": TEXT, "tar": TEXT}
+_ANNOTATION = {
+    "image_id": IDENTITY, "keypoints": number_list(42), "bbox": number_list(4), "suspect": FLAG
+}  # fmt: skip
+_DAMAGED = (OSError, EOFError, tarfile.TarError, zlib.error, KeyError)
+"""What `tarfile` raises of files that are missing, cut off, overwritten, or lack a member."""
 
 
 @dataclass(frozen=True)
 class PckReport:
-    """Shares 0..1 at 0.2 torso lengths."""
+    """Shares 0..1 at 0.2 torso lengths; nan where no joint is labelled."""
 
-    mean: float  # of the twelve joints' shares
+    mean: float  # of the shares of the twelve joints, or of those that are labelled anywhere
     pooled: float  # of all labelled joints together
     by_joint: dict[str, float]
     found: float  # share of the labelled people with any overlapping skeleton
@@ -57,7 +71,7 @@ class PckReport:
         """Markdown: left and right together, then each joint."""
         parts = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
         sides = [[self.by_joint[f"{s}_{p}"] for s in ("left", "right")] for p in parts]
-        cells = [f"{100 * np.mean(values):.1f}" for values in ([self.mean], [self.pooled], *sides)]
+        cells = [f"{100 * _mean(v):.1f}" for v in ([self.mean], [self.pooled], *sides)]
         cells += [f"{100 * self.pckh:.1f}", f"{100 * self.found:.1f}", str(self.pictures)]
         columns = ["mean of 12", "pooled", *parts, "PCKh@0.5", "person found", "pictures"]
         joints = [[name, f"{100 * share:.1f}"] for name, share in self.by_joint.items()]
@@ -138,16 +152,22 @@ def report(rows: Sequence[np.ndarray | None]) -> PckReport:
     counted = [row for row in rows if row is not None]
     table = np.array(counted).reshape(-1, len(JOINTS) + 1)
     right, labelled = np.nansum(table[:, :12], 0), np.isfinite(table[:, :12]).sum(0)
-    share = right / np.maximum(labelled, 1)
+    share = np.where(labelled > 0, right / np.maximum(labelled, 1), np.nan)
     return PckReport(
-        mean=float(share.mean()),
-        pooled=float(right.sum() / max(labelled.sum(), 1)),
+        mean=_mean(share),
+        pooled=float(right.sum() / labelled.sum()) if labelled.any() else float("nan"),
         by_joint={name: float(s) for name, s in zip(JOINTS, share, strict=True)},
         found=float(table[:, 12].mean()) if len(table) else 0.0,
         pictures=len(counted),
         without_torso=len(rows) - len(counted),
         joints=int(labelled.sum()),
     )
+
+
+def _mean(shares: Sequence[float] | np.ndarray) -> float:
+    """Mean of those that are there; nan without any."""
+    there = np.asarray(shares, np.float64)[np.isfinite(shares)]
+    return float(there.mean()) if there.size else float("nan")
 
 
 def _torso_px(keypoints: np.ndarray) -> float | None:
@@ -181,18 +201,50 @@ def best_person(people: People2d, box_xywh: np.ndarray) -> int | None:
     return best
 
 
+def read_lspet(root: Path, split: str) -> dict[str, Any]:
+    """The labels of a split, of which every picture is in its archive.
+
+    Raises:
+        CannotOpenSource: there are no labels, or no JSON.
+        BadInput: a list or a field is missing or of another kind, or an archive is missing or
+            damaged or lacks a picture.
+    """
+    path = root / f"{split}.json"
+    data = read_labels(path)
+    check_records(data, "images", _IMAGE, path)
+    check_records(data, "annotations", _ANNOTATION, path)
+    records = {record["id"]: record for record in data["images"]}
+    for number, annotation in enumerate(data["annotations"]):
+        if annotation["image_id"] not in records:
+            raise BadInput(
+                f"{path}, annotations[{number}]: there is no image {annotation['image_id']!r}"
+            )
+    wanted: dict[str, list[str]] = {}
+    for annotation in data["annotations"]:
+        record = records[annotation["image_id"]]
+        wanted.setdefault(record["tar"], []).append(record["file_name"])
+    for name, files in wanted.items():
+        with _archive(root / name) as archive, _readable(root / name):
+            there = set(archive.getnames())
+        missing = [file for file in files if file not in there]
+        if missing:
+            raise BadInput(
+                f"{root / name} lacks {len(missing)} of the {len(files)} pictures that {path} "
+                f"names, {missing[0]} among them"
+            )
+    return data
+
+
 def pictures(
     root: Path, split: str, numbers: Collection[int] | None = None
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """(H, W, 3) RGB and annotation of each picture of a split, or of the annotations `numbers`.
 
     Raises:
-        CannotOpenSource: the labels or a picture cannot be read.
+        CannotOpenSource: there are no labels, or a picture cannot be decoded.
+        BadInput: labels or archives are not as they should be; see `read_lspet`.
     """
-    try:
-        data = json.loads((root / f"{split}.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CannotOpenSource(f"cannot read {root / split}.json: {error}") from error
+    data = read_lspet(root, split)
     records = {record["id"]: record for record in data["images"]}
     tars: dict[str, tarfile.TarFile] = {}
     with contextlib.ExitStack() as opened:
@@ -202,10 +254,29 @@ def pictures(
             record = records[annotation["image_id"]]
             name = record["tar"]
             if name not in tars:
-                tars[name] = opened.enter_context(tarfile.open(root / name))
-            file = tars[name].extractfile(record["file_name"])
-            raw = np.frombuffer(file.read() if file else b"", np.uint8)
+                tars[name] = opened.enter_context(_archive(root / name))
+            with _readable(root / name):
+                file = tars[name].extractfile(record["file_name"])
+                raw = np.frombuffer(file.read() if file else b"", np.uint8)
             image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if len(raw) else None
             if image is None:
                 raise CannotOpenSource(f"cannot decode {record['file_name']} of {root / name}")
             yield np.ascontiguousarray(image[..., ::-1]), annotation
+
+
+def _archive(path: Path) -> tarfile.TarFile:
+    with _readable(path):
+        return tarfile.open(path)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the archive within the block is one sentence."""
+    try:
+        yield
+    except _DAMAGED as error:
+        what = "is damaged" if path.is_file() else "does not exist"
+        reason = str(error).split("\n", maxsplit=1)[0]  # `tarfile` lists what it tried
+        raise BadInput(
+            f"the archive {path} {what}; it must be a whole tar of pictures ({reason})"
+        ) from error

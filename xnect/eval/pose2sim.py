@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from xnect.calib.camera import Camera
-from xnect.errors import BadInput
+from xnect.errors import BadInput, XnectError
 from xnect.eval.metrics import ELBOW, KNEE, bend_error_deg, mpjpe, pa_mpjpe, pck3d
 from xnect.eval.tables import rows_of_table
 from xnect.heads.lift import Lifter
@@ -31,6 +33,23 @@ from xnect.types import Frame, PartialPose, Person, Result
 
 NEAR = 0.2
 """A person is the man when their joints lie nearer than this share of his height, in the mean."""
+
+FIELDS: Mapping[str, tuple[str, tuple[int | str, ...]]] = {
+    "joint_names": ("U", ("K",)),
+    "video_files": ("U", ("C",)),
+    "image_size_wh": ("iu", ("C", 2)),
+    "K": ("fiu", ("C", 3, 3)),
+    "dist": ("fiu", ("C", "D")),
+    "joint_valid": ("b", ("F", "K")),
+    "joints3d_cam_mm": ("fiu", ("C", "F", "K", 3)),
+    "joints2d_px": ("fiu", ("C", "F", "K", 2)),
+    "detections2d_px_conf": ("fiu", ("C", "F", "K", 3)),
+}
+"""Arrays of `labels.npz`: kinds of numpy, and the shape (C cameras, F frames, K joints)."""
+
+_SAID = {"U": "texts", "iu": "whole numbers", "fiu": "numbers", "b": "true and false"}
+NEEDED = frozenset(f"{side}_{joint}" for side in ("left", "right") for joint in KNEE)
+"""Joints without which nothing can be measured."""
 
 
 class Streams(Protocol):
@@ -69,13 +88,12 @@ def load_pose2sim(root: str | Path) -> Labels:
     """Labels of the folder `root`.
 
     Raises:
-        BadInput: there is no `labels.npz` in it.
+        BadInput: there is no `labels.npz` in it, or it is damaged or lacks a field.
     """
     path = Path(root) / "labels.npz"
     if not path.is_file():
         raise BadInput(f"{path} does not exist; give the folder of the pose2sim clip")
-    with np.load(path, allow_pickle=False) as file:
-        z = {key: file[key] for key in file.files}
+    z = _arrays(path)
     names = ["head_top" if n == "head" else str(n) for n in z["joint_names"]]
     keep = [i for i, n in enumerate(names) if n in J3D]
     cameras = tuple(
@@ -101,6 +119,65 @@ def load_pose2sim(root: str | Path) -> Labels:
     )
 
 
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of `labels.npz`, of the shapes that `FIELDS` says."""
+    field = "its index"
+    z: dict[str, np.ndarray] = {}
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            for field in file.files:
+                z[field] = file[field]
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, zlib.error,
+            zipfile.BadZipFile) as error:  # fmt: skip
+        raise BadInput(
+            f"{path} is damaged at {field} ({error}); it must be a whole .npz of pose2sim labels"
+        ) from error
+    sizes: dict[str, int] = {}
+    for name, (kinds, shape) in FIELDS.items():
+        right = f"({', '.join(map(str, shape))})"
+        if name not in z:
+            raise BadInput(f"{path} has no field {name!r}, an array {right}")
+        array = z[name]
+        if array.dtype.kind not in kinds or not _fits(array.shape, shape, sizes):
+            raise BadInput(
+                f"{path}: {name!r} must be an array {right} of {_SAID[kinds]}, "
+                f"got {array.shape} of {array.dtype}; {_counts(sizes)}"
+            )
+    missing = sorted(NEEDED - set(z["joint_names"].tolist()))
+    if missing:
+        raise BadInput(f"{path}: 'joint_names' must hold {', '.join(missing)} as well")
+    return z
+
+
+def _fits(shape: tuple[int, ...], right: tuple[int | str, ...], sizes: dict[str, int]) -> bool:
+    """Whether a shape is the right one; letters stand for sizes, which the first array sets."""
+    return len(shape) == len(right) and all(
+        size == (sizes.setdefault(name, size) if isinstance(name, str) else name)
+        for size, name in zip(shape, right, strict=True)
+    )
+
+
+def _counts(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} is {size}" for name, size in sizes.items())
+
+
+def check_videos(labels: Labels, root: Path) -> None:
+    """Check that each camera's video opens, shows something, and is as long as the labels.
+
+    Raises:
+        BadInput: one is missing, damaged, or of another length.
+    """
+    for name in labels.videos:
+        path = root / name
+        if not path.is_file():
+            raise BadInput(f"there is no video {path}; the clip has {', '.join(labels.videos)}")
+        if next(_frames(path), None) is None:
+            raise BadInput(f"the video {path} shows no picture")
+        said, right = _length(path), labels.joints_m.shape[1]
+        if said not in (0, right):
+            raise BadInput(f"the video {path} has {said} pictures, the labels {right}")
+
+
 def pose2sim_report(
     tested: Lifter | Callable[[Camera], Streams], root: str | Path
 ) -> dict[str, Pose2simRow]:
@@ -110,11 +187,15 @@ def pose2sim_report(
         tested: a lifter, which is given the 2D detections that come with the clip, or a function
             that makes a pipeline for a camera, which is given the four videos.
         root: folder of the clip.
+
+    Raises:
+        BadInput: the labels or a video are missing or damaged.
     """
     labels = load_pose2sim(root)
     if isinstance(tested, Lifter):
         poses = np.stack([_lifted(tested, labels, c) for c in range(len(labels.cameras))])
     else:
+        check_videos(labels, Path(root))
         poses = np.stack(
             [_streamed(tested, labels, c, Path(root)) for c in range(len(labels.cameras))]
         )
@@ -211,7 +292,10 @@ def _streamed(
     """(F, 21, 3) of the whole pipeline on a video; nan where the man was not found."""
     poses = np.full((labels.joints_m.shape[1], 21, 3), np.nan)
     pipeline = pipeline_for(labels.cameras[camera])
-    for frame, result in enumerate(pipeline.stream(_frames(root / labels.videos[camera]))):
+    path = root / labels.videos[camera]
+    for frame, result in enumerate(pipeline.stream(_frames(path))):
+        if frame == len(poses):
+            raise BadInput(f"the video {path} has more pictures than the labels, {len(poses)}")
         man = the_man(result.people, labels, camera, frame)
         if man is not None:
             poses[frame] = man.joints3d_m
@@ -222,13 +306,28 @@ def _frames(path: Path) -> Iterator[Frame]:
     """Frames of a video, with their presentation times."""
     import av
 
+    index = 0
+    try:
+        with av.open(str(path)) as container:
+            for index, picture in enumerate(container.decode(video=0)):
+                yield Frame(index, float(picture.time or 0.0), picture.to_ndarray(format="rgb24"))
+    except (av.error.FFmpegError, IndexError) as error:  # IndexError: it has no pictures at all
+        raise BadInput(
+            f"the video {path} cannot be read after picture {index} ({error}); "
+            "it must be a whole video file"
+        ) from error
+
+
+def _length(path: Path) -> int:
+    """Pictures of a video as its header says; 0 where it does not."""
+    import av
+
     with av.open(str(path)) as container:
-        for index, picture in enumerate(container.decode(video=0)):
-            yield Frame(index, float(picture.time or 0.0), picture.to_ndarray(format="rgb24"))
+        return int(container.streams.video[0].frames)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the report as JSON."""
+    """Print the report as JSON; the exit status, 2 after one sentence about bad data."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the clip")
     parser.add_argument("--preset", default="s", help="network of the pipeline")
@@ -236,14 +335,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--lifter", nargs="?", type=Path, const=WEIGHTS, help="test this lifter only, on given 2D"
     )
     chosen = parser.parse_args(arguments)
-    if chosen.lifter is not None:
-        report = pose2sim_report(load_lifter(chosen.lifter), chosen.data)
-    else:
-        from xnect.model import load_pipeline
+    try:
+        if chosen.lifter is not None:
+            report = pose2sim_report(load_lifter(chosen.lifter), chosen.data)
+        else:
+            from xnect.model import load_pipeline
 
-        report = pose2sim_report(
-            lambda camera: load_pipeline(chosen.preset, camera=camera), chosen.data
-        )
+            report = pose2sim_report(
+                lambda camera: load_pipeline(chosen.preset, camera=camera), chosen.data
+            )
+    except XnectError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
     sys.stdout.write(
         json.dumps({name: asdict(row) for name, row in report.items()}, indent=1) + "\n"
     )

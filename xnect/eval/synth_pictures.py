@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -124,27 +124,42 @@ def held_out_set(
 ) -> Iterator[Shown]:
     """Draw the set from the asset pack, or read it from a shard of it (`.npz`).
 
+    A shard is read and decoded at once, so that nothing is judged of one that is damaged.  Older
+    shards, which do not say what they show, are taken.
+
     Raises:
-        BadInput: neither a pack nor a shard.
+        BadInput: neither a pack nor a shard, or a shard that shows more than held-out people.
         MissingExtra: numba is not installed.
     """
     from xnect.synth.assets import load_assets
-    from xnect.synth.dataset import DatasetOptions, PictureSource, read_shard
+    from xnect.synth.dataset import DatasetOptions, PictureSource
     from xnect.synth.split import held_out
 
     path = Path(pack)
     if path.suffix == ".npz":
-        if not path.is_file():
-            raise BadInput(f"there is no shard {path}")
-        for number, example in enumerate(read_shard(path)):
-            if number < pictures:
-                picture = example.picture
-                yield Shown(picture.image, example.camera, picture.labels)
-        return
+        return iter(_of_shard(path, pictures))
     options = DatasetOptions(pictures=pictures, pool=min(40, max(8, pictures)))
     source = PictureSource(held_out(load_assets(path)), options)
-    for picture, scene in source.pictures(seed=seed, shard=0):
-        yield Shown(picture.image, scene.view.camera, picture.labels)
+    return (
+        Shown(picture.image, scene.view.camera, picture.labels)
+        for picture, scene in source.pictures(seed=seed, shard=0)
+    )
+
+
+def _of_shard(path: Path, count: int) -> list[Shown]:
+    """The first pictures of a shard of held-out people."""
+    from xnect.synth.dataset import read_shard, split_of
+
+    split = split_of(path)
+    if split not in (None, "held-out"):
+        raise BadInput(
+            f"{path} says that it is of the split {split!r}; give one of held-out people "
+            "(`python -m xnect.synth images --split held-out`), or the asset pack"
+        )
+    return [
+        Shown(example.picture.image, example.camera, example.picture.labels)
+        for example in islice(read_shard(path), count)
+    ]
 
 
 def judge_all(run: Run, pictures: Iterable[Shown]) -> list[Judged]:

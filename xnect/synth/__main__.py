@@ -23,7 +23,10 @@ from xnect.errors import BadInput, CannotWrite, XnectError
 from xnect.synth.assets import Assets, load_assets
 
 if TYPE_CHECKING:
-    from xnect.synth.dataset import DatasetOptions
+    from xnect.synth.dataset import DatasetOptions, Made
+
+CLIP_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")
+"""Containers that take H.264."""
 
 
 def number(*, at_least: int, multiple_of: int = 1) -> Callable[[str], int]:
@@ -93,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--backend", choices=("cpu", "torch"), default="cpu", help="kernels or torch (cpu)"
         )
-        command.add_argument("--device", default="auto", help="of torch: auto, cpu, cuda ...")
+        command.add_argument("--device", default="auto", help="of torch: auto, cpu, cuda or mps")
         command.add_argument(
             "--batch", type=number(at_least=1), default=1, help="drawn together by torch (1)"
         )
@@ -116,10 +119,19 @@ def _assets(options: argparse.Namespace) -> Assets:
 
 
 def _dataset(options: argparse.Namespace, pictures: int) -> DatasetOptions:
-    """How pictures are drawn."""
+    """How pictures are drawn.
+
+    Raises:
+        BadInput: a device that this machine does not have.
+        UnknownName: one that there is nowhere.
+    """
     from xnect.synth.dataset import DatasetOptions
     from xnect.synth.scene import SceneOptions
 
+    if options.device != "auto":
+        from xnect.model import pick_device
+
+        pick_device(options.device)
     return DatasetOptions(
         pictures=pictures,
         pool=min(40, max(8, pictures)),
@@ -130,29 +142,58 @@ def _dataset(options: argparse.Namespace, pictures: int) -> DatasetOptions:
     )
 
 
+def _is_there(path: Path, made: Made) -> bool:
+    """Whether the shard exists already.
+
+    Raises:
+        BadInput: it is damaged or was made with other options.
+    """
+    from xnect.synth.dataset import made_otherwise
+
+    if not path.exists():
+        return False
+    differences = made_otherwise(path, made)
+    if differences:
+        raise BadInput(
+            f"{path} exists and was made with other options ({'; '.join(differences)}); "
+            "delete it or give another folder with --out"
+        )
+    return True
+
+
 def images(options: argparse.Namespace) -> None:
-    """Write shards `s<seed>_<number>.npz`; those that exist already are left as they are."""
-    from xnect.synth.dataset import PictureSource, write_shard
+    """Write shards `s<seed>_<number>.npz`; those that exist already are left as they are.
+
+    Raises:
+        BadInput: one exists that is damaged or was made with other options.
+    """
+    from xnect.synth.dataset import Made, PictureSource, write_shard
 
     dataset = _dataset(options, options.pictures)
-    source = PictureSource(_assets(options), dataset)
     numbers = range(options.first, options.first + options.shards)
+    shards = {
+        options.out / f"s{options.seed}_{n:03d}.npz": Made(options.split, options.seed, n, dataset)
+        for n in numbers
+    }
+    kept = sum(_is_there(path, made) for path, made in shards.items())
+    source = PictureSource(_assets(options), dataset)
     with tqdm(total=options.shards * options.pictures, unit="picture") as bar:
-        for number in numbers:
-            path = options.out / f"s{options.seed}_{number:03d}.npz"
-            if path.exists():
+        for path, made in shards.items():
+            if _is_there(path, made):  # another program may have written it meanwhile
                 bar.update(options.pictures)
                 continue
-            pictures = source.pictures(seed=options.seed, shard=number)
-            write_shard(path, pictures, progress=bar.update)
-    print(f"{options.shards} shards of {options.pictures} pictures are in {options.out}")
+            pictures = source.pictures(seed=made.seed, shard=made.shard)
+            write_shard(path, pictures, made=made, progress=bar.update)
+    before = f", {kept} of them from before" if kept else ""
+    print(f"{options.shards} shards of {options.pictures} pictures are in {options.out}{before}")
 
 
 def sheet(options: argparse.Namespace) -> None:
     """Write the sheet, and `<stem>_labels` beside it."""
     from xnect.synth.dataset import PictureSource
-    from xnect.synth.sheet import draw_labels, grid
+    from xnect.synth.sheet import check_suffix, draw_labels, grid
 
+    check_suffix(options.out)
     count = options.rows * options.columns
     dataset = _dataset(options, count)
     source = PictureSource(_assets(options), dataset)
@@ -171,6 +212,10 @@ def clip(options: argparse.Namespace) -> None:
     from xnect.synth.clip import RATE_HZ, ClipOptions, render_clip, write_clip
     from xnect.synth.crowd import CrowdOptions
 
+    if options.out.suffix.lower() not in CLIP_SUFFIXES:
+        raise BadInput(
+            f"a clip is a video file, --out ends in {' '.join(CLIP_SUFFIXES)}; got {options.out}"
+        )
     size = {"width_px": options.width, "height_px": options.height, "people": options.people}
     shape: ClipOptions | CrowdOptions = ClipOptions(options.seconds, **size)
     if options.style == "crowd":

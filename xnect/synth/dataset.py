@@ -12,12 +12,16 @@ Arrays of a shard of N pictures with M people together:
   rank in the picture, 0 = nearest.
 * `focal` (N,) px, the principal point is the middle of the picture; `floor` (N, 4) normal and
   height of the camera, as `xnect.calib.floor` has them; `stature` (M,) m.
+* `made_json`: how it was drawn (`Made`), absent in older shards.
 """
 
 from __future__ import annotations
 
+import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +62,53 @@ class Example:
     picture: Picture  # its distances are empty: they are not stored
     camera: Camera
     stature_m: np.ndarray  # (P,)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a shard was drawn: the same values give the same pictures."""
+
+    split: str  # training, held-out or all: the part of the pack that may be in it
+    seed: int
+    shard: int  # its number
+    options: DatasetOptions
+
+    def said(self) -> dict[str, Any]:
+        """Name -> value, as JSON has it; what changes no picture is not among them."""
+        options = asdict(self.options)
+        scene = options.pop("scene")
+        for name in ("device", "batch"):
+            options.pop(name)
+        own = {"split": self.split, "seed": self.seed, "shard": self.shard}
+        values: dict[str, Any] = json.loads(json.dumps({**own, **options, **scene}))
+        return values
+
+
+def made_otherwise(path: Path, made: Made) -> list[str]:
+    """How the pictures of a shard that exists differ from those of `made`; none, or clauses.
+
+    An older shard does not say how it was made: only its number of pictures is compared.
+
+    Raises:
+        BadInput: the shard is damaged.
+    """
+    wanted, data = made.said(), _arrays(path)
+    there = _said(data, path) or {"pictures": len(data["focal"])}
+    return [
+        f"{name} is {there[name]!r} there, {value!r} here"
+        for name, value in wanted.items()
+        if name in there and there[name] != value
+    ]
+
+
+def split_of(path: Path) -> str | None:
+    """The part of the pack that a shard shows; None for an older one, which does not say.
+
+    Raises:
+        BadInput: the shard is damaged.
+    """
+    split = (_said(_arrays(path), path) or {}).get("split")
+    return None if split is None else str(split)
 
 
 class PictureSource:
@@ -112,11 +163,12 @@ def write_shard(
     path: Path,
     pictures: Iterable[tuple[Picture, Scene]],
     *,
+    made: Made | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> int:
     """Write one shard at once (a broken run leaves no half file); returns how many pictures.
 
-    `progress` is called after every picture.
+    `made` is written as well; `progress` is called after every picture.
     """
     jpegs, masks, offset, labels, focal, floors, stature = [], [], [0], [], [], [], []
     for picture, scene in pictures:
@@ -138,6 +190,7 @@ def write_shard(
         array = np.concatenate([getattr(x, field) for x in labels])
         return array if array.dtype == np.uint8 else array.astype(np.float32)
 
+    says: dict[str, Any] = {} if made is None else {"made_json": np.array(json.dumps(made.said()))}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     with partial.open("wb") as file:
@@ -159,15 +212,19 @@ def write_shard(
             floor=np.array(floors, np.float32),
             focal=np.array(focal, np.float32),
             stature=np.array(stature, np.float32),
+            **says,
         )
     partial.replace(path)
     return len(labels)
 
 
 def read_shard(path: Path) -> Iterator[Example]:
-    """The pictures of a shard, decoded one by one."""
-    with np.load(path, allow_pickle=False) as file:
-        data = {name: file[name] for name in file.files}
+    """The pictures of a shard, decoded one by one.
+
+    Raises:
+        BadInput: the shard is missing, damaged or of another kind; the field is named.
+    """
+    data = _arrays(path)
     data.setdefault("hidden_by2d", np.zeros_like(data["visibility2d"]))  # shards of before
     jpeg, mask = (np.concatenate([[0], np.cumsum(data[f"{k}_len"])]) for k in ("jpeg", "mask"))
     for i, focal in enumerate(data["focal"]):
@@ -197,3 +254,88 @@ def read_shard(path: Path) -> Iterator[Example]:
         image, people = np.ascontiguousarray(bgr[..., ::-1]), np.asarray(owner)
         picture = Picture(image, people, nothing, labels)
         yield Example(picture, camera, data["stature"][rows])
+
+
+_FIELDS: Mapping[str, tuple[int | str, ...]] = {
+    "focal": ("N",), "jpeg_len": ("N",), "mask_len": ("N",), "jpeg": ("J",), "mask": ("K",),
+    "stature": ("M",), "joints3d_m": ("M", 21, 3), "joints2d_px": ("M", 18, 2),
+    "visibility2d": ("M", 18), "joints_cam_m": ("M", 29, 3), "joints_px": ("M", 29, 2),
+    "vis": ("M", 29),
+}  # fmt: skip
+_LATER: Mapping[str, tuple[int | str, ...]] = {"hidden_by2d": ("M", 18), "floor": ("N", 4)}
+"""Shapes of the arrays; N pictures, M people.  Older shards lack the latter two."""
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a shard, of the right shapes."""
+    name = "its index"
+    data: dict[str, np.ndarray] = {}
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            for name in file.files:
+                data[name] = file[name]
+    except FileNotFoundError as error:
+        raise BadInput(f"there is no shard {path}") from error
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, zlib.error,
+            zipfile.BadZipFile) as error:  # fmt: skip
+        raise BadInput(
+            f"the shard {path} is damaged at {name} ({error}); delete it and write it again"
+        ) from error
+    missing = [name for name in (*_FIELDS, "person_offset") if name not in data]
+    if missing:
+        raise BadInput(
+            f"the shard {path} has no field {', '.join(missing)}; give one that "
+            "`python -m xnect.synth images` wrote (not one of those packed for training)"
+        )
+    sizes: dict[str, int] = {}
+    for name, shape in {**_FIELDS, **{n: s for n, s in _LATER.items() if n in data}}.items():
+        right = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in shape)
+        array = data[name]
+        if array.dtype.kind not in "fiub" or array.ndim != len(right) or any(
+            isinstance(size, int) and size != got
+            for size, got in zip(right, array.shape, strict=True)
+        ):  # fmt: skip
+            text = f"({', '.join(map(str, right))})"
+            raise BadInput(
+                f"the shard {path}: {name} must be numbers {text}, got {array.shape} of "
+                f"{array.dtype}; write the shard again"
+            )
+        sizes |= {
+            size: got for size, got in zip(shape, array.shape, strict=True) if isinstance(size, str)
+        }
+    _check_cuts(data, path)
+    return data
+
+
+def _check_cuts(data: Mapping[str, np.ndarray], path: Path) -> None:
+    """Check that the counts fit what they cut: bytes into pictures, people into pictures."""
+    offset = data["person_offset"]
+    people = [0, len(data["stature"])]
+    if (
+        offset.dtype.kind not in "iu" or offset.shape != (len(data["focal"]) + 1,)
+        or offset[[0, -1]].tolist() != people or (np.diff(offset) < 0).any()
+    ):  # fmt: skip
+        raise BadInput(
+            f"the shard {path}: person_offset must rise from 0 to {people[1]}, the number of "
+            "people, by picture; write the shard again"
+        )
+    for name in ("jpeg", "mask"):
+        length = data[f"{name}_len"]
+        if length.dtype.kind not in "iu" or length.sum() != len(data[name]):
+            raise BadInput(
+                f"the shard {path}: {name}_len must sum up to the {len(data[name])} bytes of "
+                f"{name}, got {length.sum()}; write the shard again"
+            )
+
+
+def _said(data: Mapping[str, np.ndarray], path: Path) -> dict[str, Any] | None:
+    """What a shard says of how it was made; None when it says nothing."""
+    if "made_json" not in data:
+        return None
+    try:
+        said = json.loads(str(data["made_json"]))
+    except ValueError as error:
+        raise BadInput(f"the shard {path}: made_json is no JSON; write the shard again") from error
+    if not isinstance(said, dict):
+        raise BadInput(f"the shard {path}: made_json must be an object; write the shard again")
+    return said

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from xnect.errors import BadInput
 from xnect.skeleton import LIMBS
 from xnect.synth.labels import OUTSIDE, SEEN, SELF, Labels
 
 COLOURS = ((255, 60, 60), (60, 220, 60), (40, 140, 255), (255, 220, 0), (200, 80, 255),
            (0, 220, 220))  # fmt: skip
+
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def check_suffix(path: Path) -> None:
+    """Check that a sheet can be written under this name.
+
+    Raises:
+        BadInput: its ending is that of no picture.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadInput(f"a sheet is a picture, --out ends in {' '.join(SUFFIXES)}; got {path}")
 
 
 def draw_labels(image: np.ndarray, labels: Labels) -> np.ndarray:
