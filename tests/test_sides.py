@@ -94,6 +94,25 @@ def test_a_wrong_start_is_mended_when_the_network_is_sure():
     assert not wrong(given, true, LEGS)
 
 
+def test_a_fragment_on_somebody_does_not_take_their_past():
+    """Stage I now and then sees a part of somebody as another person; the whole one goes on."""
+    arms = np.isin(np.arange(18), [*ARMS[:3], *(FLIP2D[j] for j in ARMS[:3])])
+    wrongs = 0
+    for seed in range(6):
+        rng, sides = np.random.default_rng(seed), Sides()
+        for frame in range(40):
+            true = walker(frame / FPS)
+            seen = pose(true + rng.normal(0, 1.5, true.shape), 0.5 if frame > 20 else 1.5)
+            seen = exchanged(seen, frame > 20, frame > 20)  # from there on the network is wrong
+            people = [seen]
+            if frame == 21:
+                part = pose(true + rng.normal(0, 0.5, true.shape))
+                people.append(replace(part, score=part.score * arms, margin=None))
+            given = sides.update(people, frame / FPS)[0]
+            wrongs += any(wrong(given, true, part) for part in (ARMS, LEGS))
+    assert wrongs <= 6
+
+
 def test_people_are_not_mixed_up_and_keep_their_order():
     sides, shift = Sides(), np.array([150.0, 0])
     for frame in range(40):

@@ -158,9 +158,15 @@ def _matched(
                 both = seen & memory.seen[order]
                 away[k, both] = np.linalg.norm(person.joints_px[both] - was[order][both], axis=-1)
             best = away.min(0)
-            if np.isfinite(best).sum() >= 3:
+            both = np.isfinite(best)
+            if both.sum() >= 3:
                 size = _size(person.joints_px, seen)
-                cost[row, column] = best[np.isfinite(best)].mean() / size
+                if best[both].mean() > o.same_within * size:
+                    continue
+                # a fragment on somebody is not them: what only one of the two has counts against it
+                alone = max(seen.sum(), memory.seen.sum()) - both.sum()
+                near = np.minimum(best[both] / size, 1).sum()
+                cost[row, column] = (near + o.same_within * alone) / (both.sum() + alone)
     before: list[_Memory | None] = [None] * len(people)
     for row, column in zip(*linear_sum_assignment(cost), strict=True):
         if cost[row, column] <= o.same_within:
