@@ -6,7 +6,9 @@ import pytest
 
 from xnect.errors import BadInput
 from xnect.model import bundled
+from xnect.network import build_network
 from xnect.train import boxes, refiner, stage1
+from xnect.train.checkpoint import save_weights
 from xnect.train.lanes import lane_of, lane_of_all, refuse_research
 
 
@@ -23,14 +25,16 @@ def test_an_open_training_starts_from_open_weights_only(tmp_path):
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        (stage1, ["--data", "{}", "--init", str(bundled("stage1_s", "research"))]),
-        (refiner, ["--people", "{}", "--refiner", str(bundled("refiner", "research"))]),
-        (refiner, ["--people", "{}", "--stage1", str(bundled("stage1_s", "research"))]),
-        (boxes, ["--data", "{}", "--stage1", str(bundled("stage1_s", "research"))]),
+        (stage1, ["--data", "{0}", "--init", "{0}/stage1.safetensors"]),
+        (refiner, ["--people", "{0}", "--refiner", str(bundled("refiner", "research"))]),
+        (refiner, ["--people", "{0}", "--stage1", "{0}/stage1.safetensors"]),
+        (boxes, ["--data", "{0}", "--stage1", "{0}/stage1.safetensors"]),
     ],
 )
 def test_the_commands_refuse_to_mix_lanes(program, words, tmp_path, capsys):
     (tmp_path / "renders-a.npz").touch()
+    state = build_network("s").state_dict()
+    save_weights(tmp_path / "stage1.safetensors", state, {"lane": "research"})
     words = [word.format(tmp_path) for word in words]
     assert program.main([*words, "--lane", "open", "--out", str(tmp_path / "run")]) == 2
     assert "is of the research lane" in capsys.readouterr().err
