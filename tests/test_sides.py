@@ -113,6 +113,22 @@ def test_a_fragment_on_somebody_does_not_take_their_past():
     assert wrongs <= 6
 
 
+def test_more_frames_in_a_second_are_no_more_evidence():
+    """How long the network must insist on other sides before they are believed."""
+    took_s = []
+    for fps in (30.0, 60.0, 120.0):
+        rng, sides = np.random.default_rng(0), Sides()
+        for frame in range(int(8 * fps)):
+            true = walker(0.0) + rng.normal(0, 0.5, (18, 2))
+            late = frame >= 2 * fps
+            given = sides.update([exchanged(pose(true), late, late)], frame / fps)[0]
+            if late and wrong(given, true, LEGS):
+                took_s.append(frame / fps - 2)
+                break
+    assert len(took_s) == 3
+    assert max(took_s) < 1.15 * min(took_s)
+
+
 def test_people_are_not_mixed_up_and_keep_their_order():
     sides, shift = Sides(), np.array([150.0, 0])
     for frame in range(40):
