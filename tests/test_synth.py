@@ -315,15 +315,15 @@ def test_a_shard_made_with_other_options_is_refused_and_stays(
     before = path.read_bytes()
     monkeypatch.setattr(PictureSource, "pictures", lambda *a, **k: pytest.fail("it was drawn"))
     capsys.readouterr()
-    assert main([*flags, "--pictures", "2", "--split", "held-out"]) == 1
+    assert main([*flags, "--pictures", "2", "--split", "held-out"]) == 2
     assert "(split is 'training' there, 'held-out' here)" in capsys.readouterr().err
-    assert main([*flags, "--pictures", "5", "--empty", "--shards", "2"]) == 1
+    assert main([*flags, "--pictures", "5", "--empty", "--shards", "2"]) == 2
     said = capsys.readouterr().err
     assert "pictures is 2 there, 5 here; " in said
     assert "people_shares is [0.02, " in said
     assert f"{path} exists and was made with other options" in said
     path.write_bytes(before[:3000])
-    assert main([*flags, "--pictures", "2"]) == 1
+    assert main([*flags, "--pictures", "2"]) == 2
     assert "is damaged at its index" in capsys.readouterr().err
     path.write_bytes(before)
     assert main([*flags, "--pictures", "2"]) == 0
@@ -362,7 +362,7 @@ def test_what_cannot_be_written_or_used_is_refused_before_it_is_drawn(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda _: pytest.fail("it was read"))
-    assert main([*words, "--data", str(PACK)]) == 1
+    assert main([*words, "--data", str(PACK)]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -403,7 +403,7 @@ def test_a_damaged_pack_is_one_sentence(tmp_path):
 def test_a_folder_that_is_no_pack_is_one_sentence(tmp_path, capsys):
     with pytest.raises(BadInput, match=r"body\.npz is missing"):
         load_assets(tmp_path)
-    assert main(["sheet", "--data", str(tmp_path), "--out", str(tmp_path / "s.png")]) == 1
+    assert main(["sheet", "--data", str(tmp_path), "--out", str(tmp_path / "s.png")]) == 2
     assert "is no asset pack" in capsys.readouterr().err
 
 

@@ -287,5 +287,5 @@ def test_the_command_writes_pictures_without_people_as_negatives(assets, monkeyp
 def test_a_moving_camera_goes_with_a_crowd(assets, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("xnect.synth.__main__.load_assets", lambda folder: assets)
     flags = ["--data", str(PACK), "--out", str(tmp_path / "c.mp4"), "--moving"]
-    assert main(["clip", *flags]) == 1
+    assert main(["clip", *flags]) == 2
     assert "--style crowd" in capsys.readouterr().err

@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {"images": images, "sheet": sheet, "clip": clip}[options.command](options)
     except (XnectError, OSError) as error:  # an OSError names its file itself
         print(f"xnect.synth: {error}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 
