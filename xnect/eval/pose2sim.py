@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from xnect.eval.metrics import ELBOW, KNEE, bend_error_deg, mpjpe, pa_mpjpe, pck
 from xnect.eval.tables import rows_of_table
 from xnect.heads.lift import Lifter
 from xnect.lift import lift, load_lifter
+from xnect.npz import read_npz
 from xnect.skeleton import J2D, J3D
 from xnect.types import Frame, PartialPose, Person, Result
 
@@ -121,17 +120,7 @@ def load_pose2sim(root: str | Path) -> Labels:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of `labels.npz`, of the shapes that `FIELDS` says."""
-    field = "its index"
-    z: dict[str, np.ndarray] = {}
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            for field in file.files:
-                z[field] = file[field]
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, zlib.error,
-            zipfile.BadZipFile) as error:  # fmt: skip
-        raise BadInput(
-            f"{path} is damaged at {field} ({error}); it must be a whole .npz of pose2sim labels"
-        ) from error
+    z = read_npz(path, "the label file")
     sizes: dict[str, int] = {}
     for name, (kinds, shape) in FIELDS.items():
         right = f"({', '.join(map(str, shape))})"

@@ -18,8 +18,6 @@ Arrays of a shard of N pictures with M people together:
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,6 +29,7 @@ import numpy as np
 from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor
 from xnect.errors import BadInput
+from xnect.npz import read_npz
 from xnect.synth.assets import Assets
 from xnect.synth.body import random_person
 from xnect.synth.labels import Labels
@@ -268,19 +267,7 @@ _LATER: Mapping[str, tuple[int | str, ...]] = {"hidden_by2d": ("M", 18), "floor"
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a shard, of the right shapes."""
-    name = "its index"
-    data: dict[str, np.ndarray] = {}
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            for name in file.files:
-                data[name] = file[name]
-    except FileNotFoundError as error:
-        raise BadInput(f"there is no shard {path}") from error
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, zlib.error,
-            zipfile.BadZipFile) as error:  # fmt: skip
-        raise BadInput(
-            f"the shard {path} is damaged at {name} ({error}); delete it and write it again"
-        ) from error
+    data = read_npz(path, "the shard")
     missing = [name for name in (*_FIELDS, "person_offset") if name not in data]
     if missing:
         raise BadInput(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 
 from xnect.atomic import replacing
 from xnect.errors import BadInput
+from xnect.npz import read_npz
 
 log = logging.getLogger(__name__)
 
@@ -111,15 +110,7 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
         BadInput: the file is missing or damaged, or lacks a field; it is named.
     """
-    field = "its index"
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            for field in file.files:
-                arrays[field] = file[field]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "there is no such file" if not path.exists() else f"field {field}: {error}"
-        raise BadInput(f"cannot read the shard {path}: {reason}") from error
+    arrays = read_npz(path, "the shard")
     missing = sorted({name for name in needed if name not in arrays})
     if missing:
         raise BadInput(f"the shard {path} has no field {', '.join(missing)}; make it again")
