@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,17 +54,26 @@ def mixture_sources(packed: Path, lane: str, shares: Mapping[str, float] = {}) -
             shards = tuple(sorted(packed.glob(f"{name}-*.npz")))
             if shards:
                 sources.append(Source(name, shards, 0.15, True))
-    known = [source.name for source in sources]
-    for name, share in shares.items():
-        if name not in known:
-            raise UnknownName(f"data set in lane {lane}", name, known)
-        if not 0 < share < math.inf:
-            raise BadInput(f"the share of {name} must be a positive number, got {share}")
+    check_shares(shares, lane, [source.name for source in sources])
     if shares:
         sources = [replace(s, share=shares[s.name]) for s in sources if s.name in shares]
     if any(source.name == "renders" and not source.paths for source in sources):
         raise BadInput(f"no renders-*.npz in {packed}; run `python -m xnect.train.pack` first")
     return sources
+
+
+def check_shares(shares: Mapping[str, float], lane: str, known: Sequence[str]) -> None:
+    """Refuse shares that no mixture can have.
+
+    Raises:
+        UnknownName: of a set that is not among those `known` in the lane.
+        BadInput: one that is not positive.
+    """
+    for name, share in shares.items():
+        if name not in known:
+            raise UnknownName(f"data set in lane {lane}", name, known)
+        if not 0 < share < math.inf:
+            raise BadInput(f"the share of {name} must be a positive number, got {share}")
 
 
 def read_shares(text: str) -> dict[str, float]:

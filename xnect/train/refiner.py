@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +35,7 @@ from xnect.refiner import (
 )
 from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, JOINTS2D
 from xnect.train.checkpoint import fingerprint
-from xnect.train.lanes import LICENCES, read_shares, refuse_research
+from xnect.train.lanes import LICENCES, check_shares, read_shares, refuse_research
 from xnect.train.loop import train
 from xnect.train.losses import code_loss, heatmap_loss
 from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags
@@ -222,11 +221,7 @@ def shares_of(lane: str, wished: Mapping[str, float], people: Path) -> dict[str,
         BadInput: a share that is not positive.
     """
     known = [name for name in SHARES if lane != "open" or name not in RESEARCH]
-    for name, share in wished.items():
-        if name not in known:
-            raise UnknownName(f"data set in lane {lane}", name, known)
-        if not 0 < share < math.inf:
-            raise BadInput(f"the share of {name} must be a positive number, got {share}")
+    check_shares(wished, lane, known)
     there = (name for name in known if (people / f"{name}.npz").exists())
     return dict(wished) or {name: SHARES[name] for name in there}
 
