@@ -421,6 +421,12 @@ def _read(file: BinaryIO) -> Recording:
             skeleton=Skeleton(names, parents, arrays["rest_offsets_m"]),
             version=said["versions"]["xnect"],
         )
+    _check_whole(read)
+    return read
+
+
+def _check_whole(read: Recording) -> None:
+    """Raise `ValueError` if the arrays do not fit each other."""
     frames, people = len(read.time_s), len(read.track_id)
     per_frame = (read.frame_index, read.image_hw, read.camera_number, read.timings_ms)
     per_row = [read.person_frame, *(getattr(read, name) for name in PERSON_ROW.names or ())]
@@ -430,7 +436,6 @@ def _read(file: BinaryIO) -> Recording:
     for numbers, count in ((read.person_frame, frames), (read.camera_number, len(read.cameras))):
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < count:
             raise ValueError("numbers of frames or cameras that are not there")
-    return read
 
 
 def _known(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
