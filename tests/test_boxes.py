@@ -183,7 +183,8 @@ def test_the_branch_learns_and_the_rest_stays(tmp_path):
 
 def test_false_alarms_are_cut_out_of_pictures_without_people(tmp_path):
     """Only where nobody is for sure, and what is cut out is what the branch saw."""
-    from xnect.train.person_crops import read_person_crops, write_false_alarms
+    from xnect.train.crops import read_person_crops
+    from xnect.train.empty_crops import of_boxes, write_false_alarms
 
     class Alarmed(torch.nn.Module):
         """Sees somebody of two cells at the brightest cell."""
@@ -199,7 +200,7 @@ def test_false_alarms_are_cut_out_of_pictures_without_people(tmp_path):
     doubtful, peopled = replace(empty, outside_weight=0.5), random_sample(1, 1)
     write_shard(tmp_path / "a.npz", [doubtful, empty, peopled])
     out = tmp_path / "alarms"
-    count = write_false_alarms([tmp_path / "a.npz"], Alarmed(), out, normalisation=Normalisation())
+    count = write_false_alarms([tmp_path / "a.npz"], [of_boxes(Alarmed(), Normalisation())], out)
     crops = read_person_crops(out)
     assert count == len(crops.images) == 2  # at two sizes
     assert (crops.state == ABSENT).all()

@@ -9,8 +9,8 @@ from xnect.errors import BadInput
 from xnect.lift import load_lifter
 from xnect.model import bundled
 from xnect.skeleton import FLIP2D, FLIP3D, J3D, REFERENCE_CHAIN_M, chain_m
+from xnect.train.crops import read_person_crops
 from xnect.train.lifted_labels import GUESS_WEIGHT, add_guesses, lifted, main
-from xnect.train.person_crops import read_person_crops
 from xnect.train.samples import ABSENT, SEEN
 
 STANDING = np.array(

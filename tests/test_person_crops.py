@@ -6,19 +6,16 @@ import errno
 import logging
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.test_targets import SIDE, random_sample
 from xnect.errors import BadInput, CannotWrite
-from xnect.train import person_crops
-from xnect.train.person_crops import (
-    CUT_PX,
-    main,
-    read_person_crops,
-    write_backgrounds,
-    write_person_crops,
-)
+from xnect.train import crops as crop_files
+from xnect.train.crops import CUT_PX, read_person_crops
+from xnect.train.empty_crops import write_backgrounds
+from xnect.train.person_crops import main, write_person_crops
 from xnect.train.samples import ABSENT, SEEN, write_shard
 
 
@@ -121,10 +118,76 @@ def test_a_full_disk_leaves_the_older_cut_outs(people, monkeypatch):
 
     for function in ("save", "savez"):
         with monkeypatch.context() as patch:
-            patch.setattr(person_crops.np, function, full)
+            patch.setattr(crop_files.np, function, full)
             with pytest.raises(CannotWrite, match="No space left"):
                 write_person_crops([people.parent / "a.npz"], people)
         assert {path.name: path.read_bytes() for path in people.parent.iterdir()} == before
+
+
+def test_whom_a_pipeline_finds_where_nobody_is_becomes_a_cut_out(tmp_path):
+    """The box of the joints that were found, in the middle; those hardly found are left alone."""
+    from xnect.train.empty_crops import MISTAKEN_AT_LEAST, of_pipeline, write_false_alarms
+    from xnect.types import PartialPose
+
+    empty = random_sample(0, 0)
+    empty.image[:] = 0
+    empty.image[30:40, 50:60] = 255
+    score = np.zeros(18)
+    score[2:4] = 1
+    joints = np.full((18, 2), np.nan)
+    joints[2], joints[3] = (50, 30), (59, 39)
+    seen = [
+        PartialPose(joints, score, np.zeros((18, 63)), person_score)
+        for person_score in (1.01 * MISTAKEN_AT_LEAST, 0.99 * MISTAKEN_AT_LEAST)
+    ]
+    write_shard(tmp_path / "a.npz", [empty, person(1)])
+    looked_at = []
+
+    def find(image):
+        looked_at.append(image)
+        return seen
+
+    shards, out = [tmp_path / "a.npz"], tmp_path / "alarms"
+    assert write_false_alarms(shards, [of_pipeline(find), of_pipeline(find)], out) == 2
+    assert len(looked_at) == 2  # never at the picture with a person
+    crops = read_person_crops(out)
+    assert (crops.state == ABSENT).all()
+    bright = np.argwhere(crops.images[0].min(-1) > 128)
+    np.testing.assert_allclose(bright.mean(0), (CUT_PX - 1) / 2, atol=2)
+    assert 100 < np.ptp(bright[:, 0]) < 160
+    assert write_false_alarms(shards, [of_pipeline(lambda image: [])], tmp_path / "none") == 0
+    assert not (tmp_path / "none.npy").exists()
+
+
+def test_folders_without_people_are_packed_and_cut(tmp_path, capsys, caplog, monkeypatch):
+    """`pack --empty`, then `person_crops`: squares of all of them, large pictures made smaller."""
+    from xnect.train.pack import BACKGROUND_PX
+    from xnect.train.pack import main as pack_command
+    from xnect.train.samples import Shards
+
+    for name, side in (("rooms", 900), ("streets", 50)):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), np.full((side, side, 3), 200, np.uint8))
+        (tmp_path / name / "notes.txt").write_text("no picture")
+    data = tmp_path / "packed"
+    words = ["--shared", str(tmp_path / "none"), "--renders", str(tmp_path), "--out", str(data)]
+    folders = [str(tmp_path / name) for name in ("rooms", "streets", "missing")]
+    with caplog.at_level(logging.WARNING):
+        assert pack_command([*words, "--empty", *folders]) == 0
+    assert capsys.readouterr().out.split("\n")[:2] == [
+        "empty-rooms: 1 pictures", "empty-streets: 1 pictures"
+    ]  # fmt: skip
+    assert "missing of pictures without people" in caplog.text and "notes.txt" in caplog.text
+    shard = Shards([data / "empty-rooms.npz", data / "empty-streets.npz"])
+    assert [shard[i].image.shape[0] for i in (0, 1)] == [BACKGROUND_PX, 50]
+    assert shard.sure_to_be_empty().all()
+    monkeypatch.setattr("xnect.train.person_crops.BACKGROUNDS", 5)
+    assert main(flags(tmp_path, "packed", "out")) == 0
+    assert "negatives: 5" in capsys.readouterr().out
+    assert len(read_person_crops(tmp_path / "out" / "negatives").images) == 5
+    again = str(tmp_path / "other" / "rooms")
+    assert pack_command([*words, "--empty", folders[0], again]) == 2
+    assert "two folders of pictures without people are called rooms" in capsys.readouterr().err
 
 
 def test_the_command_says_what_is_missing_in_one_sentence(tmp_path, capsys):
@@ -133,7 +196,7 @@ def test_the_command_says_what_is_missing_in_one_sentence(tmp_path, capsys):
     write_shard(tmp_path / "good" / "lspet.npz", [person()])
     for data, out, words in (
         ("none", "out", "there is no folder"),
-        ("empty", "out", "holds none of negatives.npz, coco*.npz"),
+        ("empty", "out", "holds none of negatives.npz, empty-*.npz"),
         ("good", "file", "cannot write"),
     ):
         assert main(flags(tmp_path, data, out)) == 2

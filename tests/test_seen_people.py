@@ -11,8 +11,9 @@ from xnect.heads.lift import Lifter
 from xnect.lift import CARRIED, CARRIED_BONES, N_FEATURES, encode
 from xnect.refiner import SIDE_PX, PersonMaps
 from xnect.skeleton import BODY, BONE_PARENTS, CODE_UNIT_M, J2D, ROOT, SEEN_AS
+from xnect.train.crops import PersonCrops
 from xnect.train.person_augment import RefinerAugment, augment_person
-from xnect.train.person_crops import PersonCrops, facing
+from xnect.train.person_crops import facing
 from xnect.train.samples import SEEN
 from xnect.train.seen_people import (
     draw_seen,

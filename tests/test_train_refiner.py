@@ -14,16 +14,9 @@ from xnect.network import build_network
 from xnect.refiner import SIDE_PX, PersonMaps, Refiner
 from xnect.skeleton import FLIP2D, J3D, SEEN_AS
 from xnect.train.checkpoint import save_weights
+from xnect.train.crops import BOX_PX, CUT_PX, joints_box, read_person_crops
 from xnect.train.person_augment import RefinerAugment, augment_person, cut_off, warp_of
-from xnect.train.person_crops import (
-    BOX_PX,
-    CUT_PX,
-    cut_out,
-    facing,
-    joints_box,
-    read_person_crops,
-    write_person_crops,
-)  # fmt: skip
+from xnect.train.person_crops import cut_out, facing, write_person_crops
 from xnect.train.refiner import People, PersonBatch, refiner_losses, start_from, step_losses
 from xnect.train.refiner import main as refiner_command
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN, write_shard

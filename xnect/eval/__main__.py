@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   python -m xnect.eval pose2sim ../shared/data/pose2sim
   python -m xnect.eval clip OUT/take.npz --people 6
   python -m xnect.eval clip OUT/*.npz                   a row for each
+  python -m xnect.eval empty photos_of_rooms/ --report out/empty
   python -m xnect.eval synth ../shared/data/synth --report out/synth
   python -m xnect.eval synth-clip OUT/demo.npz demo/demo_truth.npz
   python -m xnect.eval record MultiPersonTestSet RECORDINGS
@@ -96,6 +97,19 @@ def lspet(options: argparse.Namespace) -> Report:
         {name: asdict(r) for name, r in reports.items()},
         sheets,
     )
+
+
+def empty(options: argparse.Namespace) -> Report:
+    """Who is found in pictures that show nobody, with the surest of them in the report."""
+    from xnect.eval.cases import empty_sheets
+    from xnect.eval.empty import find_in_all, listed, score_empty
+
+    pictures = listed(options.folder, options.only)
+    found = find_in_all(load_predict(options), pictures)
+    result = score_empty(found)
+    sheets = empty_sheets(found) if options.report else {}
+    title = f"Pictures that show nobody, {options.folder.name}"
+    return Report("empty", title, result.table(), asdict(result), sheets)
 
 
 def pose2sim(options: argparse.Namespace) -> Report:
@@ -257,6 +271,10 @@ def parser() -> argparse.ArgumentParser:
     sub = command(lspet, "PCK@0.2 torso on Leeds Sports Pose Extended.", model=True)
     sub.add_argument("folder", type=Path, help="with dev.json and dev-000.tar")
     sub.add_argument("--split", default="dev", choices=["dev", "train"])
+    of_pictures(sub)
+    sub = command(empty, "Who is found in pictures that show nobody.", model=True)
+    sub.add_argument("folder", type=Path, help="of pictures without people")
+    sub.add_argument("--only", type=Path, help="text file of the names to take, one in each line")
     of_pictures(sub)
     sub = command(pose2sim, "3D errors of one man in four calibrated cameras.", model=True)
     sub.add_argument("folder", type=Path, help="with labels.npz and four videos")

@@ -6,7 +6,7 @@ Labels are white, what was found is coloured; left limbs are lighter than right 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, cycle, repeat
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from xnect.draw import COLOURS, draw_joints
 from xnect.eval.coco import oks, read_coco
 from xnect.eval.pck import JOINTS, Labelled, best_person, correct_joints, pictures
 from xnect.eval.picture_folders import read_picture
+from xnect.eval.predictions import People2d
 from xnect.eval.report import Case, enlarged, pick, sheet
 from xnect.skeleton import FROM_COCO17, J2D
 
@@ -70,6 +71,24 @@ def coco_score(labels: Sequence[tuple[np.ndarray, float]], found: Sequence[np.nd
     similarity = oks(np.array(found, np.float64)[..., :2], true, area)
     best = linear_sum_assignment(similarity, maximize=True)
     return float(2 * similarity[best].sum() / (len(labels) + len(found)))
+
+
+def empty_sheets(found: Mapping[Path, People2d], *, count: int = 24) -> dict[str, np.ndarray]:
+    """The pictures without people in which somebody is found most surely; {} where nobody is."""
+    sure = {path: people.person_score.max(initial=0) for path, people in found.items()}
+    worst = sorted((path for path in sure if sure[path] > 0), key=lambda p: -sure[p])[:count]
+    cases = [
+        Case(
+            drawn(
+                read_picture(path),
+                [],
+                zip(found[path].joints_px, found[path].score, strict=True),
+            ),
+            f"{path.name}: {sure[path]:.2f}",
+        )
+        for path in worst
+    ]
+    return {"worst": sheet(cases)} if cases else {}
 
 
 def lspet_sheets(

@@ -21,8 +21,8 @@ from xnect.atomic import replacing
 from xnect.errors import XnectError
 from xnect.lift import CARRIED, lift_arrays, load_lifter
 from xnect.model import bundled
+from xnect.train.crops import read_person_crops
 from xnect.train.lanes import refuse_research
-from xnect.train.person_crops import read_person_crops
 from xnect.train.samples import HIDDEN, SEEN
 
 LABELLED_AT_LEAST = 9

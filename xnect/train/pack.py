@@ -6,8 +6,9 @@ import argparse
 import itertools
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -66,14 +67,32 @@ def negatives(shared: Path) -> Iterator[Sample]:
     except BadInput as error:
         log.warning("left out the photos behind the renders: %s", error)
         return
-    for path in photos:
+    yield from without_people(photos)
+
+
+def of_folder(folder: Path) -> Iterator[Sample]:
+    """The pictures of a folder of which none shows anybody.
+
+    Raises:
+        BadInput: it is no folder.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"there is no folder {folder} of pictures without people")
+    visible = (p for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
+    yield from without_people(sorted(visible))
+
+
+def without_people(pictures: Iterable[Path]) -> Iterator[Sample]:
+    """Pictures that are known to show nobody; those that cannot be decoded are left out."""
+    for path in pictures:
         try:
             image = read_picture(path)
         except CannotOpenSource as error:
             log.warning("left out: %s", error)
             continue
         share = BACKGROUND_PX / max(image.shape[:2])
-        image = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        if share < 1:
+            image = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
         yield Sample(
             image=image,
             joints_px=np.zeros((0, 18, 2)),
@@ -102,6 +121,7 @@ def pack(
     out: Path,
     more_coco: Path | None = None,
     others: OtherSets = OtherSets(),
+    empty: Sequence[Path] = (),
 ) -> dict[str, int]:
     """Write a shard for each data set that is there; returns the counts of pictures.
 
@@ -114,9 +134,10 @@ def pack(
             sets, `muco-*.npz`, `mpi3dhp-*.npz`, `h36m-*.npz`.
         more_coco: Folder with more COCO train2017 pictures and their `labels.json`.
         others: Public sets with motion capture.
+        empty: Folders of pictures that show nobody, for `empty-FOLDER.npz`.
 
     Raises:
-        BadInput: There is not one usable set.
+        BadInput: There is not one usable set, or two folders of `empty` have one name.
         CannotWrite: The disk is full.
     """
     coco_root, lspet_root = shared / "coco", shared / "lspet"
@@ -128,6 +149,11 @@ def pack(
     }
     if more_coco is not None:
         sets["coco-extra"] = lambda: coco(more_coco / "labels.json", more_coco)
+    for folder in empty:
+        name = f"empty-{folder.resolve().name}"
+        if name in sets:
+            raise BadInput(f"two folders of pictures without people are called {name[6:]}")
+        sets[name] = partial(of_folder, folder)
     counts: dict[str, int] = {}
     for name, samples in sets.items():
         _packed(counts, name, out / f"{name}.npz", samples())
@@ -191,6 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
     parser.add_argument("--renders", type=Path, required=True, help="shards of xnect.synth images")
     parser.add_argument("--more-coco", type=Path, help="more train2017 pictures and labels.json")
+    parser.add_argument(
+        "--empty", type=Path, nargs="+", default=[], help="folders of pictures that show nobody"
+    )
     parser.add_argument("--muco", type=Path, help="folder with MuCo-3DHP.json and its pictures")
     parser.add_argument("--mpi3dhp", type=Path, help="folder with S1 ... S8 of MPI-INF-3DHP")
     parser.add_argument("--h36m", type=Path, help="pictures of Human3.6M, JSON in annotations/")
@@ -199,7 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     others = OtherSets(options.muco, options.mpi3dhp, options.h36m)
     try:
-        counts = pack(options.shared, options.renders, options.out, options.more_coco, others)
+        counts = pack(
+            options.shared, options.renders, options.out, options.more_coco, others, options.empty
+        )
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ import numpy as np
 from xnect.refiner import PERSON_PX, SIDE_PX
 from xnect.skeleton import FLIP2D, FLIP3D
 from xnect.train.augment import colour
-from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, joints_box
+from xnect.train.crops import BOX_PX, CUT_PX, PersonCrops, joints_box
 from xnect.train.samples import ABSENT, UNKNOWN
 
 

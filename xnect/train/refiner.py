@@ -35,12 +35,12 @@ from xnect.refiner import (
 )
 from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, JOINTS2D
 from xnect.train.checkpoint import fingerprint
+from xnect.train.crops import BOX_PX, CUT_PX, PersonCrops, read_person_crops
 from xnect.train.lanes import LICENCES, check_shares, read_shares, refuse_research
 from xnect.train.loop import train
 from xnect.train.losses import code_loss, heatmap_loss
 from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags
 from xnect.train.person_augment import RefinerAugment, Seen, augment_person
-from xnect.train.person_crops import BOX_PX, CUT_PX, PersonCrops, read_person_crops
 from xnect.train.processes import as_command
 from xnect.train.samples import SEEN, UNKNOWN
 from xnect.train.targets import bone_codes

@@ -28,9 +28,10 @@ from xnect.refine import RefineOptions, best_cells, look, read_codes
 from xnect.skeleton import FLIP2D, FLIP3D, J3D, SEEN_AS
 from xnect.sure_joints import sure_joints
 from xnect.synth.evidence import Evidence, EvidenceOptions
+from xnect.train.crops import PersonCrops, read_person_crops
 from xnect.train.lanes import lane_of
 from xnect.train.person_augment import RefinerAugment, Seen, augment_person
-from xnect.train.person_crops import PersonCrops, in_front, read_person_crops
+from xnect.train.person_crops import in_front
 from xnect.train.samples import read_arrays
 from xnect.types import PartialPose
 
