@@ -22,15 +22,7 @@ from xnect.synth.__main__ import main
 from xnect.synth.assets import N_BODY, Assets, load_assets
 from xnect.synth.body import Person, random_person, world_points
 from xnect.synth.camera import pinhole, stand
-from xnect.synth.dataset import (
-    DatasetOptions,
-    Made,
-    PictureSource,
-    made_otherwise,
-    read_shard,
-    split_of,
-    write_shard,
-)
+from xnect.synth.dataset import DatasetOptions, PictureSource
 from xnect.synth.labels import (
     JOINTS2D_FROM_RAW,
     JOINTS3D_FROM_RAW,
@@ -45,6 +37,7 @@ from xnect.synth.motion import animate, lowest_m, random_pose, stand_on_floor
 from xnect.synth.raster import skin
 from xnect.synth.render import FURNITURE, Renderer
 from xnect.synth.scene import Scene, SceneOptions, random_scene
+from xnect.synth.shards import Made, made_otherwise, read_shard, split_of, write_shard
 from xnect.train.datasets.renders import renders
 
 PACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "synth"

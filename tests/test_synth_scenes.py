@@ -18,7 +18,7 @@ from xnect.synth.__main__ import main
 from xnect.synth.assets import Assets
 from xnect.synth.body import Person, random_person, world_points
 from xnect.synth.camera import pinhole, stand
-from xnect.synth.dataset import DatasetOptions, PictureSource, read_shard, write_shard
+from xnect.synth.dataset import DatasetOptions, PictureSource
 from xnect.synth.feet import contact
 from xnect.synth.labels import HIDDEN, NOTHING, PERSON, SELF, THING, R, cover
 from xnect.synth.motion import animate, random_pose, stand_on_floor
@@ -26,6 +26,7 @@ from xnect.synth.occlusion import ambient_occlusion
 from xnect.synth.render import FAR_M, FURNITURE, Renderer
 from xnect.synth.scene import Scene, SceneOptions, random_scene
 from xnect.synth.sensor import SensorOptions, camera_noise
+from xnect.synth.shards import read_shard, write_shard
 from xnect.synth.split import held_out, training
 from xnect.synth.things import carried
 

@@ -148,7 +148,7 @@ def held_out_set(
 
 def _of_shard(path: Path, count: int) -> list[Shown]:
     """The first pictures of a shard of held-out people."""
-    from xnect.synth.dataset import read_shard, split_of
+    from xnect.synth.shards import read_shard, split_of
 
     split = split_of(path)
     if split not in (None, "held-out"):

@@ -23,7 +23,8 @@ from xnect.errors import BadInput, CannotWrite, XnectError
 from xnect.synth.assets import Assets, load_assets
 
 if TYPE_CHECKING:
-    from xnect.synth.dataset import DatasetOptions, Made
+    from xnect.synth.dataset import DatasetOptions
+    from xnect.synth.shards import Made
 
 CLIP_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")
 """Containers that take H.264."""
@@ -148,7 +149,7 @@ def _is_there(path: Path, made: Made) -> bool:
     Raises:
         BadInput: it is damaged or was made with other options.
     """
-    from xnect.synth.dataset import made_otherwise
+    from xnect.synth.shards import made_otherwise
 
     if not path.exists():
         return False
@@ -167,7 +168,8 @@ def images(options: argparse.Namespace) -> None:
     Raises:
         BadInput: one exists that is damaged or was made with other options.
     """
-    from xnect.synth.dataset import Made, PictureSource, write_shard
+    from xnect.synth.dataset import PictureSource
+    from xnect.synth.shards import Made, write_shard
 
     dataset = _dataset(options, options.pictures)
     numbers = range(options.first, options.first + options.shards)
