@@ -14,7 +14,8 @@ from xnect.errors import BadInput
 from xnect.eval.__main__ import main
 from xnect.eval.coco import read_coco
 from xnect.eval.pck import read_lspet
-from xnect.eval.pose2sim import FIELDS, check_videos, load_pose2sim
+from xnect.eval.pose2sim import check_videos
+from xnect.eval.pose2sim_labels import FIELDS, load_pose2sim
 
 NAMES = [f"{s}_{j}" for s in ("left", "right") for j in ("hip", "knee", "ankle", "shoulder")]
 
@@ -180,6 +181,8 @@ def arrays():
     }
     made["K"][:] = np.array([[100, 0, 16], [0, 100, 16], [0, 0, 1]])
     made["dist"][:] = 0
+    made["R_world2cam"][:] = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # z is up
+    made["t_world2cam_mm"][:] = (0, 2000, 0)  # 2 m above it
     made["image_size_wh"][:] = 32
     return made | {"joint_names": np.array(NAMES), "video_files": np.array(["a.mp4", "b.mp4"])}
 
@@ -227,6 +230,10 @@ def test_fields_of_pose2sim_have_one_number_of_cameras_frames_and_joints(pose2si
         np.savez(pose2sim / "labels.npz", **(arrays() | {name: wrong}))
         with pytest.raises(BadInput, match=f"'{name}' must be an array"):
             load_pose2sim(pose2sim)
+    below = {"t_world2cam_mm": -arrays()["t_world2cam_mm"]}
+    np.savez(pose2sim / "labels.npz", **(arrays() | below))
+    with pytest.raises(BadInput, match=r"camera 0 above the floor: .* positive distance"):
+        load_pose2sim(pose2sim)
     np.savez(pose2sim / "labels.npz", **(arrays() | {"joint_names": np.array(["hat"] * 8)}))
     with pytest.raises(BadInput, match="must hold left_ankle, left_hip"):
         load_pose2sim(pose2sim)

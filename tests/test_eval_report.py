@@ -204,9 +204,9 @@ def test_the_coco_command_writes_a_report_with_pictures(tmp_path, monkeypatch, c
 def test_the_pose2sim_command_gives_a_row_for_each_camera(tmp_path, monkeypatch, capsys):
     from xnect.eval import pose2sim
 
-    rows = {"cam01": pose2sim.Pose2simRow(0.77, 132.0, 180.0, 0.61, 12.0, 20.0)}
-    rows["all"] = pose2sim.Pose2simRow(0.0, *[math.nan] * 5)
-    monkeypatch.setattr(pose2sim, "pose2sim_report", lambda tested, root: rows)
+    rows = {"cam01": pose2sim.Pose2simRow(0.77, 132.0, 180.0, 0.61, 12.0, 20.0, 0.07, 1.7)}
+    rows["all"] = pose2sim.Pose2simRow(0.0, *[math.nan] * 7)
+    monkeypatch.setattr(pose2sim, "pose2sim_report", lambda tested, root, floor: rows)
     assert main(["pose2sim", str(tmp_path), "--json", str(tmp_path / "out.json")]) == 0
     assert "| cam01 | 77 | 132 | 180 | 61 |" in capsys.readouterr().out
     figures = json.loads((tmp_path / "out.json").read_text())

@@ -1,5 +1,6 @@
 """The pose2sim report: with perfect and with blind pipelines, and with the bundled lifter."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from xnect.errors import BadInput
 from xnect.eval import pose2sim
-from xnect.eval.pose2sim import load_pose2sim, pose2sim_report, the_man
+from xnect.eval.pose2sim import pose2sim_report, the_man
+from xnect.eval.pose2sim_labels import LOWEST_SHARE, load_pose2sim
 from xnect.lift import load_lifter
+from xnect.rig import SOLES_M
 from xnect.skeleton import J2D, J3D, JOINTS3D
 from xnect.types import Frame, Person, Result
 
@@ -83,6 +86,41 @@ def test_a_perfect_pipeline_has_no_error_and_bystanders_are_not_matched(labels, 
     assert report["all"].pa_mpjpe_mm == pytest.approx(0, abs=0.1)
     assert report["all"].mpjpe_mm == pytest.approx(0, abs=12)  # size is one number per camera
     assert (report["all"].knee_deg, report["all"].elbow_deg) == (0, 0)
+    assert report["all"].pelvis_m == 0
+    assert 1.5 < report["all"].stature_m < 1.8  # his legs are 0.80 m, those of 1.70 m 0.82
+
+
+@needs_clip
+def test_the_floor_is_below_his_ankles_in_every_camera_and_is_told_on_request(labels, blank_frames):
+    told = []
+
+    def people(camera, frame):
+        return [labelled(labels, camera, frame, shift_m=0.3)]
+
+    class Told(pipelines(labels, people)):
+        def __init__(self, camera):
+            super().__init__(camera)
+            told.append(camera.floor)
+
+    pose2sim_report(Told, CLIP)
+    assert told == [None] * 4
+    pose2sim_report(Told, CLIP, floor=True)
+    assert tuple(told[4:]) == labels.floors
+    ankles = np.isin(labels.joint, [J3D["left_ankle"], J3D["right_ankle"]])
+    for floor, joints_m in zip(labels.floors, labels.joints_m, strict=True):
+        heights = floor.heights_m(joints_m[:, ankles])
+        assert np.percentile(heights, LOWEST_SHARE) == pytest.approx(SOLES_M["ankle"], abs=1e-6)
+        assert floor.normal[1] < -0.8  # up in the picture
+
+
+@needs_clip
+def test_somebody_beside_him_is_as_far_as_that(labels, blank_frames):
+    def beside(camera, frame):
+        man = labelled(labels, camera, frame)
+        return [replace(man, joints3d_m=man.joints3d_m + np.array([0.3, 0, 0.4]))]
+
+    report = pose2sim_report(pipelines(labels, beside), CLIP)
+    assert report["all"].pelvis_m == pytest.approx(0.5)
 
 
 @needs_clip

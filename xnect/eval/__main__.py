@@ -117,8 +117,7 @@ def pose2sim(options: argparse.Namespace) -> Report:
     from xnect.eval.pose2sim import pose2sim_report, pose2sim_table
 
     rows = pose2sim_report(
-        lambda camera: _pipeline(options, camera),
-        options.folder,
+        lambda camera: _pipeline(options, camera), options.folder, floor=options.floor
     )
     figures = {name: asdict(row) for name, row in rows.items()}
     return Report("pose2sim", "Pose2Sim, one man in four cameras", pose2sim_table(rows), figures)
@@ -278,6 +277,7 @@ def parser() -> argparse.ArgumentParser:
     of_pictures(sub)
     sub = command(pose2sim, "3D errors of one man in four calibrated cameras.", model=True)
     sub.add_argument("folder", type=Path, help="with labels.npz and four videos")
+    sub.add_argument("--floor", action="store_true", help="tell the cameras what he stands on")
     sub = command(synth, "The whole pipeline on held-out synthetic people, in 3D.", model=True)
     sub.add_argument("pack", type=Path, help="the asset pack, or a shard of held-out pictures")
     sub.add_argument("--pictures", type=int, default=100, help="of the fixed set (100)")

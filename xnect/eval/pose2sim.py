@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,32 +23,15 @@ import numpy as np
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput, XnectError
 from xnect.eval.metrics import ELBOW, KNEE, bend_error_deg, mpjpe, pa_mpjpe, pck3d
+from xnect.eval.pose2sim_labels import Labels, load_pose2sim
 from xnect.eval.tables import rows_of_table
 from xnect.heads.lift import Lifter
 from xnect.lift import lift, load_lifter
-from xnect.npz import read_npz
-from xnect.skeleton import J2D, J3D
+from xnect.skeleton import BODY, J2D, J3D, REFERENCE_STATURE_M
 from xnect.types import Frame, PartialPose, Person, Result
 
 NEAR = 0.2
 """A person is the man when their joints lie nearer than this share of his height, in the mean."""
-
-FIELDS: Mapping[str, tuple[str, tuple[int | str, ...]]] = {
-    "joint_names": ("U", ("K",)),
-    "video_files": ("U", ("C",)),
-    "image_size_wh": ("iu", ("C", 2)),
-    "K": ("fiu", ("C", 3, 3)),
-    "dist": ("fiu", ("C", "D")),
-    "joint_valid": ("b", ("F", "K")),
-    "joints3d_cam_mm": ("fiu", ("C", "F", "K", 3)),
-    "joints2d_px": ("fiu", ("C", "F", "K", 2)),
-    "detections2d_px_conf": ("fiu", ("C", "F", "K", 3)),
-}
-"""Arrays of `labels.npz`: kinds of numpy, and the shape (C cameras, F frames, K joints)."""
-
-_SAID = {"U": "texts", "iu": "whole numbers", "fiu": "numbers", "b": "true and false"}
-NEEDED = frozenset(f"{side}_{joint}" for side in ("left", "right") for joint in KNEE)
-"""Joints without which nothing can be measured."""
 
 
 class Streams(Protocol):
@@ -56,19 +39,6 @@ class Streams(Protocol):
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Results, one for each frame."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The man in C cameras and F frames; joints that XNect has, without the nose (it is wrong)."""
-
-    joint: np.ndarray  # (K,) number in JOINTS3D of each label
-    joints_m: np.ndarray  # (C, F, K, 3) camera axes
-    joints_px: np.ndarray  # (C, F, K, 2)
-    detections: np.ndarray  # (C, F, K, 3) OpenPose: x, y, confidence
-    valid: np.ndarray  # (F, K) bool
-    cameras: tuple[Camera, ...]
-    videos: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,73 +51,8 @@ class Pose2simRow:
     pck_150mm: float  # of the same
     knee_deg: float  # mean absolute error of the flexion of both knees
     elbow_deg: float  # and of both elbows
-
-
-def load_pose2sim(root: str | Path) -> Labels:
-    """Labels of the folder `root`.
-
-    Raises:
-        BadInput: there is no `labels.npz` in it, or it is damaged or lacks a field.
-    """
-    path = Path(root) / "labels.npz"
-    if not path.is_file():
-        raise BadInput(f"{path} does not exist; give the folder of the pose2sim clip")
-    z = _arrays(path)
-    names = ["head_top" if n == "head" else str(n) for n in z["joint_names"]]
-    keep = [i for i, n in enumerate(names) if n in J3D]
-    cameras = tuple(
-        Camera(
-            fx_px=float(k[0, 0]),
-            fy_px=float(k[1, 1]),
-            cx_px=float(k[0, 2]),
-            cy_px=float(k[1, 2]),
-            width_px=int(w),
-            height_px=int(h),
-            dist=tuple(map(float, d)),
-        )
-        for k, d, (w, h) in zip(z["K"], z["dist"], z["image_size_wh"], strict=True)
-    )
-    return Labels(
-        joint=np.array([J3D[names[i]] for i in keep]),
-        joints_m=z["joints3d_cam_mm"][:, :, keep] / 1000,
-        joints_px=z["joints2d_px"][:, :, keep],
-        detections=z["detections2d_px_conf"][:, :, keep],
-        valid=z["joint_valid"][:, keep],
-        cameras=cameras,
-        videos=tuple(str(v) for v in z["video_files"]),
-    )
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of `labels.npz`, of the shapes that `FIELDS` says."""
-    z = read_npz(path, "the label file")
-    sizes: dict[str, int] = {}
-    for name, (kinds, shape) in FIELDS.items():
-        right = f"({', '.join(map(str, shape))})"
-        if name not in z:
-            raise BadInput(f"{path} has no field {name!r}, an array {right}")
-        array = z[name]
-        if array.dtype.kind not in kinds or not _fits(array.shape, shape, sizes):
-            raise BadInput(
-                f"{path}: {name!r} must be an array {right} of {_SAID[kinds]}, "
-                f"got {array.shape} of {array.dtype}; {_counts(sizes)}"
-            )
-    missing = sorted(NEEDED - set(z["joint_names"].tolist()))
-    if missing:
-        raise BadInput(f"{path}: 'joint_names' must hold {', '.join(missing)} as well")
-    return z
-
-
-def _fits(shape: tuple[int, ...], right: tuple[int | str, ...], sizes: dict[str, int]) -> bool:
-    """Whether a shape is the right one; letters stand for sizes, which the first array sets."""
-    return len(shape) == len(right) and all(
-        size == (sizes.setdefault(name, size) if isinstance(name, str) else name)
-        for size, name in zip(shape, right, strict=True)
-    )
-
-
-def _counts(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} is {size}" for name, size in sizes.items())
+    pelvis_m: float  # middle of the hips in camera space, median distance; nan of a lifter alone
+    stature_m: float  # to which his bones belong at the end, median over the cameras; as above
 
 
 def check_videos(labels: Labels, root: Path) -> None:
@@ -168,7 +73,7 @@ def check_videos(labels: Labels, root: Path) -> None:
 
 
 def pose2sim_report(
-    tested: Lifter | Callable[[Camera], Streams], root: str | Path
+    tested: Lifter | Callable[[Camera], Streams], root: str | Path, *, floor: bool = False
 ) -> dict[str, Pose2simRow]:
     """Camera -> figures, and "all".
 
@@ -176,33 +81,38 @@ def pose2sim_report(
         tested: a lifter, which is given the 2D detections that come with the clip, or a function
             that makes a pipeline for a camera, which is given the four videos.
         root: folder of the clip.
+        floor: tell the cameras of the pipeline what he stands on.
 
     Raises:
         BadInput: the labels or a video are missing or damaged.
     """
     labels = load_pose2sim(root)
+    if floor:
+        pairs = zip(labels.cameras, labels.floors, strict=True)
+        labels = replace(labels, cameras=tuple(replace(c, floor=below) for c, below in pairs))
+    cameras, placed = range(len(labels.cameras)), not isinstance(tested, Lifter)
     if isinstance(tested, Lifter):
-        poses = np.stack([_lifted(tested, labels, c) for c in range(len(labels.cameras))])
+        poses = np.stack([_lifted(tested, labels, c) for c in cameras])
     else:
         check_videos(labels, Path(root))
-        poses = np.stack(
-            [_streamed(tested, labels, c, Path(root)) for c in range(len(labels.cameras))]
-        )
+        poses = np.stack([_streamed(tested, labels, c, Path(root)) for c in cameras])
     report = {
-        Path(video).stem: _row(poses[[c]], labels.joints_m[[c]], labels)
+        Path(video).stem: _row(poses[[c]], labels.joints_m[[c]], labels, placed=placed)
         for c, video in enumerate(labels.videos)
     }
-    return {**report, "all": _row(poses, labels.joints_m, labels)}
+    return {**report, "all": _row(poses, labels.joints_m, labels, placed=placed)}
 
 
 def pose2sim_table(rows: Mapping[str, Pose2simRow]) -> str:
     """Markdown."""
     columns = [
-        "camera", "found %", "PA-MPJPE mm", "MPJPE mm", "3DPCK@150 %", "knees deg", "elbows deg"
+        "camera", "found %", "PA-MPJPE mm", "MPJPE mm", "3DPCK@150 %", "knees deg", "elbows deg",
+        "pelvis m", "stature m",
     ]  # fmt: skip
     cells = [
         [name, f"{100 * r.found:.0f}", f"{r.pa_mpjpe_mm:.0f}", f"{r.mpjpe_mm:.0f}",
-         f"{100 * r.pck_150mm:.0f}", f"{r.knee_deg:.0f}", f"{r.elbow_deg:.0f}"]
+         f"{100 * r.pck_150mm:.0f}", f"{r.knee_deg:.0f}", f"{r.elbow_deg:.0f}",
+         f"{r.pelvis_m:.2f}", f"{r.stature_m:.2f}"]
         for name, r in rows.items()
     ]  # fmt: skip
     return rows_of_table(columns, cells)
@@ -227,17 +137,26 @@ def the_man(people: Sequence[Person], labels: Labels, camera: int, frame: int) -
     return best
 
 
-def _row(poses_m: np.ndarray, true_m: np.ndarray, labels: Labels) -> Pose2simRow:
-    """(C, F, 21, 3) predictions, nan where the man was not found, against (C, F, K, 3)."""
+def _row(
+    poses_m: np.ndarray, true_m: np.ndarray, labels: Labels, *, placed: bool = True
+) -> Pose2simRow:
+    """(C, F, 21, 3) predictions, nan where the man was not found, against (C, F, K, 3).
+
+    `placed` ones are in camera space, others have their own pelvis at the origin.
+    """
     hips = [J3D["left_hip"], J3D["right_hip"]]
     hip_labels = [int(np.flatnonzero(labels.joint == h)[0]) for h in hips]
     found = np.isfinite(poses_m).all((-1, -2))  # (C, F)
     pred = poses_m[found] - poses_m[found][:, hips].mean(1, keepdims=True)
     pred = pred[:, labels.joint]
     true = true_m[found] - true_m[found][:, hip_labels].mean(1, keepdims=True)
+    away = np.linalg.norm(
+        poses_m[found][:, hips].mean(1) - true_m[found][:, hip_labels].mean(1), axis=-1
+    )
     valid = np.broadcast_to(labels.valid, (*found.shape, len(labels.joint)))[found]
     size = _bone_sum(true, labels) / np.maximum(_bone_sum(pred, labels), 1e-9)
     scaled = pred * np.median(size) if len(size) else pred
+    placed = placed and bool(found.any())
     whole = np.full((2, len(true), len(J3D), 3), np.nan)
     whole[:, :, labels.joint] = (pred, np.where(valid[..., None], true, np.nan))
     return Pose2simRow(
@@ -247,7 +166,17 @@ def _row(poses_m: np.ndarray, true_m: np.ndarray, labels: Labels) -> Pose2simRow
         pck_150mm=round(pck3d(scaled, true, valid), 3),
         knee_deg=round(bend_error_deg(whole[0], whole[1], KNEE), 1),
         elbow_deg=round(bend_error_deg(whole[0], whole[1], ELBOW), 1),
+        pelvis_m=round(float(np.median(away)), 3) if placed else float("nan"),
+        stature_m=round(_stature(poses_m, labels), 3) if placed else float("nan"),
     )
+
+
+def _stature(poses_m: np.ndarray, labels: Labels) -> float:
+    """Of a reference body with the legs that (C, F, 21, 3) have when they are found last."""
+    last = [camera[np.isfinite(camera).all((-1, -2))][-1:] for camera in poses_m]
+    legs = _bone_sum(np.concatenate(last)[:, labels.joint], labels)
+    whole = 2 * (BODY.lengths_m[[J3D["left_knee"], J3D["left_ankle"]]].sum())
+    return float(np.median(legs) / whole * REFERENCE_STATURE_M)
 
 
 def _bone_sum(joints_m: np.ndarray, labels: Labels) -> np.ndarray:
