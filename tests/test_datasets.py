@@ -11,7 +11,17 @@ import pytest
 from scipy.io import savemat
 
 from xnect.errors import BadInput
-from xnect.skeleton import BODY, J2D, J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, ROOT, chain_m
+from xnect.skeleton import (
+    BODY,
+    J2D,
+    J3D,
+    JOINTS2D,
+    JOINTS3D,
+    LSP14,
+    REFERENCE_CHAIN_M,
+    ROOT,
+    chain_m,
+)
 from xnect.synth.split import EVERY_PHOTO, every
 from xnect.train.augment import AugmentOptions
 from xnect.train.batches import collate
@@ -712,6 +722,36 @@ def test_lspet_goes_on_without_a_damaged_teacher(tmp_path, caplog):
     write_teacher(file, world_m=np.full((1, 33, 3), np.nan))
     (sample,) = lspet(tmp_path / "lspet", "train", file)
     assert np.isfinite(sample.joints3d_m).all()
+
+
+def test_lspet_leaves_out_who_has_other_sides_than_the_teacher_sees(tmp_path, caplog):
+    """All pairs exchanged: left out.  One as labelled, or joints elsewhere: kept."""
+    write_lspet(tmp_path / "lspet", keep=1)
+    blazepose = {
+        f"{side}_{part}": 2 * number + 11 + (side == "right") + 6 * (number > 2)
+        for number, part in enumerate(("shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
+        for side in ("left", "right")
+    }
+    labels = dict(zip(LSP14, np.linspace(20, 90, 28).reshape(14, 2), strict=True))
+
+    def kept(named):
+        landmarks = np.zeros((1, 33, 2))
+        for name, index in blazepose.items():
+            landmarks[0, index] = named[name]
+        file = write_teacher(tmp_path / "t.npz", landmarks_px=landmarks, agreement=np.zeros(1))
+        return len(list(lspet(tmp_path / "lspet", "train", file)))
+
+    exchanged = {
+        name: labels[name.replace("left", "x").replace("right", "left").replace("x", "right")]
+        for name in blazepose
+    }
+    assert kept(labels) == 1
+    with caplog.at_level(logging.INFO):
+        assert kept(exchanged) == 0
+    assert "left out 1 people" in caplog.text
+    sides = {n: labels[n] for n in ("left_ankle", "right_ankle")}
+    assert kept({**exchanged, **sides}) == 1
+    assert kept({name: place + 500 for name, place in exchanged.items()}) == 1
 
 
 def render_fields(**changed):

@@ -73,6 +73,16 @@ def write_crops(out: Path, crops: PersonCrops) -> None:
         np.savez(labels, allow_pickle=False, **{name: getattr(crops, name) for name in _LABELS})
 
 
+def write_labels(out: Path, crops: PersonCrops) -> None:
+    """Replace the labels of the cut-outs at `out`, whose pictures stay as they are.
+
+    Raises:
+        CannotWrite: the disk is full; the older labels stay as they were.
+    """
+    with replacing(out.with_suffix(".npz")) as labels:
+        np.savez(labels, allow_pickle=False, **{name: getattr(crops, name) for name in _LABELS})
+
+
 def write_empty(out: Path, cuts: list[np.ndarray]) -> None:
     """The same, of cut-outs (240, 240, 3) without anybody."""
     count = len(cuts)

@@ -24,6 +24,10 @@ MOTION_CAPTURE = ("muco", "mpi3dhp", "h36m")
 """Sets for research that are used where their shards are."""
 
 
+RESEARCH_CROPS = ("lspet",)
+"""Cut-outs of people that are for research only."""
+
+
 def mixture_sources(packed: Path, lane: str, shares: Mapping[str, float] = {}) -> list[Source]:
     """The data sets of a lane with their shares.
 

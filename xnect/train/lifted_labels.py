@@ -11,17 +11,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from xnect.atomic import replacing
 from xnect.errors import XnectError
 from xnect.lift import CARRIED, lift_arrays, load_lifter
 from xnect.model import bundled
-from xnect.train.crops import read_person_crops
+from xnect.train.crops import read_person_crops, write_labels
 from xnect.train.lanes import refuse_research
 from xnect.train.samples import HIDDEN, SEEN
 
@@ -81,17 +81,12 @@ def add_guesses(path: Path, lifter: nn.Module) -> int:
     joints, weight = lifted(lifter, crops.joints_px, crops.state)
     labelled = (crops.joints3d_weight > 0).any(1)
     bare = np.asarray(~labelled & weight.any(1))
-    with replacing(path.with_suffix(".npz")) as file:
-        np.savez(
-            file,
-            joints_px=crops.joints_px,
-            state=crops.state,
-            joints3d_m=np.where(bare[:, None, None], joints, crops.joints3d_m).astype(np.float32),
-            joints3d_weight=np.where(bare[:, None], weight, crops.joints3d_weight).astype(
-                np.float32
-            ),
-            allow_pickle=False,
-        )
+    guessed = replace(
+        crops,
+        joints3d_m=np.where(bare[:, None, None], joints, crops.joints3d_m).astype(np.float32),
+        joints3d_weight=np.where(bare[:, None], weight, crops.joints3d_weight).astype(np.float32),
+    )
+    write_labels(path, guessed)
     return int(bare.sum())
 
 

@@ -21,11 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from xnect.errors import BadInput, BadWeights, UnknownName
-from xnect.lift import CARRIED_BONES, CARRIERS
 from xnect.network import STRIDE
 from xnect.prepare import MEAN, STD
 from xnect.refiner import (
-    PERSON_PX,
     REFINER_NAME,
     REFINERS,
     SIDE_PX,
@@ -33,16 +31,23 @@ from xnect.refiner import (
     Refiner,
     from_stage1,
 )
-from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, JOINTS2D
+from xnect.skeleton import JOINTS2D
 from xnect.train.checkpoint import fingerprint
-from xnect.train.crops import BOX_PX, CUT_PX, PersonCrops, read_person_crops
-from xnect.train.lanes import LICENCES, check_shares, read_shares, refuse_research
+from xnect.train.crops import PersonCrops, read_person_crops
+from xnect.train.lanes import (
+    LICENCES,
+    RESEARCH_CROPS,
+    check_shares,
+    read_shares,
+    refuse_research,
+)
 from xnect.train.loop import train
 from xnect.train.losses import code_loss, heatmap_loss
 from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags
 from xnect.train.person_augment import RefinerAugment, Seen, augment_person
 from xnect.train.processes import as_command
-from xnect.train.samples import SEEN, UNKNOWN
+from xnect.train.refiner_figures import bone_error, crop_pck
+from xnect.train.samples import UNKNOWN
 from xnect.train.targets import bone_codes
 from xnect.train.widen import widened
 
@@ -150,65 +155,8 @@ def step_losses(network: nn.Module, batch: PersonBatch) -> dict[str, Tensor]:
         return refiner_losses(maps, batch)
 
 
-_TO_INPUT = PERSON_PX / BOX_PX
-_MIDDLE = (SIDE_PX - 1) / 2 - _TO_INPUT * (CUT_PX - 1) / 2
-
-
-@torch.no_grad()
-def seen_as_cut(
-    network: nn.Module, crops: PersonCrops, most: int
-) -> Iterator[tuple[int, PersonMaps]]:
-    """Number and maps of the first people, whose boxes are those of their labels."""
-    network.eval()
-    matrix = np.array([[_TO_INPUT, 0, _MIDDLE], [0, _TO_INPUT, _MIDDLE]])
-    for i in range(min(most, len(crops.images))):
-        image = cv2.warpAffine(np.asarray(crops.images[i]), matrix, (SIDE_PX, SIDE_PX))
-        tensor = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))
-        tensor = tensor.div_(255).sub_(MEAN).div_(STD).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            yield i, PersonMaps(*(m.float() for m in network(tensor)))
-    network.train()
-
-
-def crop_pck(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[str, float]:
-    """Share of limb joints whose highest cell is within 0.2 torso lengths, boxes given."""
-    right = total = 0
-    for i, maps in seen_as_cut(network, crops, most):
-        logits = maps.heatmaps[0]
-        best = logits.flatten(1).argmax(-1).numpy()
-        place = np.stack([best % logits.shape[-1], best // logits.shape[-1]], 1)
-        found = place * STRIDE + (STRIDE - 1) / 2
-        joints, state = crops.joints_px[i] * _TO_INPUT + _MIDDLE, crops.state[i]
-        pairs = [(a, b) for a, b in ((5, 8), (2, 11)) if state[a] > 0 and state[b] > 0]
-        if not pairs:
-            continue
-        torso = np.linalg.norm(joints[pairs[0][0]] - joints[pairs[0][1]])
-        limbs = np.arange(18)[2:14][state[2:14] > 0]
-        off = np.linalg.norm(found[limbs] - joints[limbs], axis=1)
-        right, total = right + int((off <= 0.2 * torso).sum()), total + len(limbs)
-    return {"peak_pck": right / max(total, 1)}
-
-
-def bone_error(network: nn.Module, crops: PersonCrops, most: int = 384) -> dict[str, float]:
-    """Mean error of the bones read at the labelled joints that are seen, mm of reference size."""
-    errors = []
-    for i, maps in seen_as_cut(network, crops, most):
-        seen = crops.state[i][CARRIERS] == SEEN
-        cells = (crops.joints_px[i] * _TO_INPUT + _MIDDLE - (STRIDE - 1) / 2) / STRIDE
-        x, y = np.rint(cells).astype(int).clip(0, maps.codes.shape[-1] - 1).T
-        codes = maps.codes[0].unflatten(0, (3, -1)).numpy()  # (3, 21, h, w)
-        told = codes[:, CARRIED_BONES, y[CARRIERS], x[CARRIERS]].T  # (33, 3)
-        joints = crops.joints3d_m[i]
-        bones = (joints - joints[list(BONE_PARENTS)])[CARRIED_BONES]
-        errors.append(np.linalg.norm(told * CODE_UNIT_M - bones, axis=-1)[seen])
-    return {"bone_error_mm": 1e3 * float(np.concatenate(errors).mean())}
-
-
 _NOT_HERE = ("backbone", "crop_px", "size_at_least", "hard_joints", "workers")
 """Options of the other trainings."""
-
-RESEARCH = ("lspet",)
-"""Data sets that are for research only."""
 
 SHARES = {"lspet": 0.42, "coco": 0.22, "renders": 0.27, "negatives": 0.04, "alarms": 0.05}
 
@@ -220,7 +168,7 @@ def shares_of(lane: str, wished: Mapping[str, float], people: Path) -> dict[str,
         UnknownName: a set that no refiner learns from, or none of this lane.
         BadInput: a share that is not positive.
     """
-    known = [name for name in SHARES if lane != "open" or name not in RESEARCH]
+    known = [name for name in SHARES if lane != "open" or name not in RESEARCH_CROPS]
     check_shares(wished, lane, known)
     there = (name for name in known if (people / f"{name}.npz").exists())
     return dict(wished) or {name: SHARES[name] for name in there}

@@ -29,7 +29,13 @@ from xnect.train.datasets.files import (
     records,
 )
 from xnect.train.datasets.outside import outside
-from xnect.train.datasets.teacher import Teacher, read_boxes, read_teacher
+from xnect.train.datasets.teacher import (
+    Teacher,
+    read_boxes,
+    read_limbs,
+    read_teacher,
+    sides_exchanged,
+)
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN, Sample
 
 __all__ = ["lspet"]
@@ -85,6 +91,8 @@ def _bystanders(boxes: np.ndarray, own: np.ndarray) -> np.ndarray:
 def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) -> Iterator[Sample]:
     """Every picture of a split without those whose labels are suspect.
 
+    Suspect is also who has left and right exchanged as a whole, as the teacher sees it.
+
     Pictures that do not decode and damaged annotations are left out with a warning, and a teacher's
     file that is damaged.
 
@@ -94,7 +102,7 @@ def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) ->
     file = root / f"{split}.json"
     data = read_json(file, "images", "annotations")
     pictures = _with_ids(records(data, "images", file), file)
-    taught = _taught(teacher_file)
+    taught, exchanged = _taught(teacher_file), 0
     with ExitStack() as stack:
         tars = {path.name: _Tar(path, stack) for path in sorted(root.glob(f"{split}-*.tar"))}
         for annotation in records(data, "annotations", file):
@@ -106,7 +114,19 @@ def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) ->
             except (BadInput, CannotOpenSource) as error:
                 log.warning("left out: %s", error)
                 continue
+            if _other_sides(annotation, sample, taught):
+                exchanged += 1
+                continue
             yield sample
+    if exchanged:
+        log.info("left out %d people of %s: the teacher sees left and right exchanged", exchanged,
+                 file)  # fmt: skip
+
+
+def _other_sides(annotation: dict[str, Any], sample: Sample, taught: _Taught) -> bool:
+    """Whether the teacher sees somebody's left and right exchanged."""
+    limbs = taught.limbs.get(annotation.get("id", -1))
+    return limbs is not None and sides_exchanged(sample.joints_px[0], sample.state[0], limbs)
 
 
 def _sample(
@@ -167,17 +187,18 @@ class _Taught:
 
     people: dict[int, Teacher]  # by the id of the annotation
     boxes: dict[int, np.ndarray]  # by the id of the picture, (M, 4) xyxy
+    limbs: dict[int, np.ndarray]  # by the id of the annotation, (18, 2) px
 
 
 def _taught(file: Path | None) -> _Taught:
     """What is in a teacher's file; nothing, with a warning, if it is damaged."""
     if file is None:
-        return _Taught({}, {})
+        return _Taught({}, {}, {})
     try:
-        return _Taught(read_teacher(file), read_boxes(file))
+        return _Taught(read_teacher(file), read_boxes(file), read_limbs(file))
     except BadInput as error:
         log.warning("going on without the teacher: %s", error)
-        return _Taught({}, {})
+        return _Taught({}, {}, {})
 
 
 def _keypoints(annotation: dict[str, Any], where: str) -> np.ndarray:

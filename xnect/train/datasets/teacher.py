@@ -90,6 +90,68 @@ def read_teacher(path: Path) -> dict[int, Teacher]:
     return found
 
 
+def read_limbs(path: Path) -> dict[int, np.ndarray]:
+    """Annotation id -> (18, 2) px where the teacher saw shoulders to ankles; the rest is nan.
+
+    Of everybody, also where it disagrees with the labels.
+
+    Raises:
+        BadInput: the file is missing or damaged; the field is named.
+    """
+    data = _columns(path, "annotation_id", {"landmarks_px": (33, 2)})
+    limbs = np.full((len(data["annotation_id"]), 18, 2), np.nan)
+    for name, source in _SAME.items():
+        if name in J2D:
+            limbs[:, J2D[name]] = data["landmarks_px"][:, source]
+    return dict(zip(data["annotation_id"].tolist(), limbs, strict=True))
+
+
+_PAIRS = tuple(
+    (J2D[f"left_{part}"], J2D[f"right_{part}"])
+    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+)
+APART = 0.4
+"""Torsos between a left joint and its right one from which on it can be told which is which."""
+
+AT = 0.3
+"""Torsos within which the teacher's joint is at a labelled one."""
+
+PAIRS_AT_LEAST = 3
+"""Of those that the teacher must see exchanged."""
+
+
+def sides_exchanged(joints_px: np.ndarray, state: np.ndarray, limbs_px: np.ndarray) -> bool:
+    """Whether the teacher sees all labelled pairs of joints with left and right exchanged.
+
+    Where it finds the same places and only the names differ, one of both has taken the front of a
+    person for the back; in LSP-Extended mostly the label.
+
+    Args:
+        joints_px: (18, 2) labels.
+        state: (18,) as in `samples`.
+        limbs_px: (18, 2) of `read_limbs`.
+    """
+    torsos = [
+        np.linalg.norm(joints_px[a] - joints_px[b])
+        for a, b in zip(_PAIRS[0], _PAIRS[3], strict=True)
+        if state[a] > 0 and state[b] > 0
+    ]
+    if not torsos:
+        return False
+    torso, exchanged = max(torsos), 0
+    for left, right in _PAIRS:
+        pair = joints_px[[left, right]]
+        if min(state[left], state[right]) <= 0:
+            continue
+        if np.linalg.norm(pair[0] - pair[1]) < APART * torso:
+            continue
+        seen = limbs_px[[left, right]]
+        if np.linalg.norm(seen - pair, axis=1).max() < AT * torso:
+            return False
+        exchanged += bool(np.linalg.norm(seen - pair[::-1], axis=1).max() < AT * torso)
+    return exchanged >= PAIRS_AT_LEAST
+
+
 def read_boxes(path: Path) -> dict[int, np.ndarray]:
     """Image id -> (M, 4) person boxes xyxy that a detector found, labelled people included.
 
