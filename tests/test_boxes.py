@@ -15,8 +15,9 @@ from xnect.follow import Candidates, Follow, FollowOptions, joint_boxes, others
 from xnect.model import load_network
 from xnect.network import build_network, channels_last
 from xnect.prepare import Normalisation
-from xnect.refine import box_squares, refine
+from xnect.refine import refine
 from xnect.refiner import PERSON_PX, SIDE_PX
+from xnect.squares import box_squares
 from xnect.train.boxes import OnFrozen, box_step, joined
 from xnect.train.checkpoint import file_metadata, save_weights
 from xnect.train.losses import box_losses, side_loss

@@ -1,5 +1,7 @@
 """The second look: places move with the picture, copies and nobody are dropped."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,19 +11,12 @@ from tests.fakes import person as fake_person
 from xnect.calib.camera import Camera
 from xnect.errors import BadWeights
 from xnect.model import bundled_weights, load_pipeline, load_refiner
-from xnect.network import build_network
-from xnect.refine import (
-    RefineOptions,
-    best_cells,
-    cut,
-    look,
-    px_per_m,
-    refine,
-    second_cells,
-    squares,
-)
+from xnect.network import STRIDE, build_network
+from xnect.peaks import best_cells, second_cells
+from xnect.refine import RefineOptions, look, refine
 from xnect.refiner import PERSON_PX, SIDE_PX, PersonMaps, Refiner, from_stage1
-from xnect.skeleton import FLIP2D, FLIP3D
+from xnect.skeleton import FLIP2D, FLIP3D, J2D
+from xnect.squares import Square, cut, in_picture, px_per_m, squares, tilts, turns
 from xnect.types import PartialPose
 
 SIDE = SIDE_PX // 8
@@ -78,6 +73,93 @@ def test_a_cut_is_the_picture_seen_through_a_square(side):
         np.tile((place + middle[1]) * 0.6, (SIDE_PX, 1)).T[inner, inner],
         atol=1.3,
     )
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.7, -2.0, np.pi])
+@pytest.mark.parametrize("side", [90.0, 700.0])
+def test_a_turned_cut_leads_back_to_the_same_place(turn, side):
+    """A dot of the picture, found in the input, is where the input says that it is."""
+    picture = np.zeros((600, 700, 3), np.uint8)
+    place = np.array([330.0, 260.0]) + 0.2 * side * np.array([0.8, -0.5])
+    cv2.circle(
+        picture, tuple(np.rint(place).astype(int).tolist()), round(side / 20), (255,) * 3, -1
+    )
+    where = Square(np.array([[330.0, 260.0]]), np.array([side]), np.array([turn]))
+    seen = cut(picture, where.centre_px[0], side, turn)[..., 0] > 160  # brighter than the margin
+    rows, columns = np.mgrid[:SIDE_PX, :SIDE_PX]
+    pixel = np.array([(seen * columns).sum(), (seen * rows).sum()]) / seen.sum()
+    cell = (pixel - (STRIDE - 1) / 2) / STRIDE
+    back = in_picture(cell[None, None], where)[0, 0]
+    np.testing.assert_allclose(back, np.rint(place), atol=side / SIDE_PX)
+    down = turns(where.turn_rad)[0] @ (0, 1)
+    np.testing.assert_allclose(down, (-np.sin(turn), np.cos(turn)), atol=1e-12)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.4, -1.5, 3.0])
+def test_the_tilt_is_the_turn_of_an_upright_trunk(turn):
+    joints = np.random.default_rng(0).normal(size=(2, 18, 2))
+    for side, x in (("left", 1), ("right", -1)):
+        joints[0, J2D[f"{side}_shoulder"]] = (12 * x, -30)
+        joints[0, J2D[f"{side}_hip"]] = (8 * x, 30)
+    (turned,) = turns(np.array([turn]))
+    score = np.ones((2, 18))
+    score[1, J2D["left_hip"]] = 0
+    tilt = tilts(joints @ turned.T + 100, score)
+    assert tilt[0] == pytest.approx(turn) and np.isnan(tilt[1])
+
+
+class Gymnast(torch.nn.Module):
+    """Knows a body by its white head, which it puts on top; sure of it only when upright."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = torch.nn.Parameter(torch.zeros(()))
+        self.looks = 0
+
+    def forward(self, images):
+        self.looks += len(images)
+        light = images.mean(1).clamp_min(0)
+        axis = torch.arange(SIDE_PX).float() - (SIDE_PX - 1) / 2
+        x, y = (light.sum(1) * axis).sum(1), (light.sum(2) * axis).sum(1)
+        head = torch.atan2(x, -y)  # 0: above the middle
+        logits = torch.full((len(images), 18, SIDE, SIDE), -6.0)
+        for n, angle in enumerate(head.tolist()):
+            shown = BODY @ turns(np.array([angle]))[0].T / 8 + (SIDE - 1) / 2
+            for joint, (column, row) in enumerate(np.floor(shown).astype(int)):
+                cells = logits[n, joint, row : row + 2, column : column + 2]
+                cells[:] = 2.0 if abs(angle) < 0.3 else 0.0
+        up = torch.zeros(len(images), 3, 21, SIDE, SIDE)
+        up[:, 1] = -1.0  # every bone points up in the input
+        offsets = torch.zeros(len(images), 18, 2, SIDE, SIDE)
+        return PersonMaps(logits, offsets, up.flatten(1, 2))
+
+
+BODY = np.array(
+    [(0, -48), (0, -32), (-16, -32), (-24, -16), (-24, 0), (16, -32), (24, -16), (24, 0),
+     (-8, 8), (-8, 24), (-8, 48), (8, 8), (8, 24), (8, 48),
+     (-8, -48), (8, -48), (-16, -48), (16, -48)], float,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("angle", [0.2, 1.2, 3.0])
+def test_who_is_tilted_is_looked_at_upright_and_the_surer_look_counts(angle):
+    """Joints and bones come back in the picture's axes; without the flip test nothing is turned."""
+    picture = np.zeros((320, 320, 3), np.uint8)
+    up = np.array([np.sin(angle), -np.cos(angle)])
+    head = np.rint(np.array([160.0, 160.0]) + 50 * up).astype(int)
+    cv2.circle(picture, tuple(head.tolist()), 10, (255, 255, 255), -1)
+    start, network = [somebody((160, 160), 110.0)], Gymnast()
+    options = RefineOptions(rounds=1, flip_test=True)
+    (found,) = refine(start, picture, network, options=options)
+    turned = abs(angle) > options.tilt_rad
+    assert network.looks == (4 if turned else 2)
+    assert found.score[2:14].mean() == pytest.approx(0.88, abs=0.02)
+    body = BODY @ turns(np.array([angle]))[0].T * 110 / PERSON_PX + 160
+    np.testing.assert_allclose(found.joints_px[:14], body[:14], atol=9)
+    bone = found.codes.reshape(18, 3, 21)[J2D["left_knee"], :, 0]
+    np.testing.assert_allclose(bone, (*(up if turned else (0, -1)), 0), atol=0.15)
+    (plain,) = refine(start, picture, Gymnast(), options=replace(options, flip_test=False))
+    assert plain.score[2:14].mean() < 0.6 or not turned
 
 
 def test_beyond_the_picture_is_grey():
@@ -181,7 +263,7 @@ def test_a_fragment_is_looked_at_with_room_for_its_body():
     score[0, [1, 2, 5]] = 1
     joints = whole.joints_px[None].astype(float)
     joints[0, [1, 2, 5]] = (100, 100), (82, 100), (118, 100)
-    where = squares(joints, score, RefineOptions())
+    where = squares(joints, score, smallest_m=RefineOptions().smallest_m)
     scale = px_per_m(joints, score)
     assert scale[0] == pytest.approx(18 / 0.178, rel=0.3)  # neck to shoulder
     assert where.side_px[0] >= 0.6 * scale[0] * SIDE_PX / PERSON_PX - 1e-9

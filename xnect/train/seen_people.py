@@ -22,9 +22,10 @@ from xnect.errors import BadInput, XnectError
 from xnect.lift import CARRIED, FLIP_CARRIED, carried, lift_arrays
 from xnect.model import bundled, load_refiner
 from xnect.network import STRIDE, channels_last
+from xnect.peaks import best_cells, read_codes
 from xnect.pipeline import fast_bf16
 from xnect.prepare import normalise
-from xnect.refine import RefineOptions, best_cells, look, read_codes
+from xnect.refine import RefineOptions, look
 from xnect.skeleton import FLIP2D, FLIP3D, J3D, SEEN_AS
 from xnect.sure_joints import sure_joints
 from xnect.synth.evidence import Evidence, EvidenceOptions
