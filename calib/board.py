@@ -266,7 +266,13 @@ def _find_charuco(grey: np.ndarray, board: Board, thorough: bool) -> tuple[np.nd
             f"only {count} corners of the {board.text} are seen, {MIN_CORNERS} are needed; "
             f"show more of it{_blurred(grey)}"
         )
-    return np.asarray(corners, np.float64).reshape(-1, 2), np.asarray(number).ravel().astype(int)
+    which = np.asarray(number).ravel().astype(int)
+    places = board.corners_m[which]
+    if np.linalg.matrix_rank(places - places.mean(0), tol=0.1 * board.square_m) < 2:
+        raise CannotCalibrate(
+            f"the {count} corners of the {board.text} that are seen lie on a line; show more"
+        )
+    return np.asarray(corners, np.float64).reshape(-1, 2), which
 
 
 def charuco(board: Board, *, legacy: bool = False) -> Any:

@@ -19,6 +19,10 @@ DIST_SIZES = (0, 4, 5, 8, 12, 14)
 """How many coefficients OpenCV's model of distortion may have."""
 
 
+_UNDISTORT = (100, 1e-9)
+"""Iterations at most, and the step at which to stop: OpenCV's five leave pixels at the corners."""
+
+
 @dataclass(frozen=True, eq=False)
 class Camera:
     """Intrinsics of one camera for pictures of one size.
@@ -92,7 +96,13 @@ class Camera:
 
         pixels = np.asarray(pixels_px, np.float64)
         if self.dist and pixels.size:
-            flat = cv2.undistortPoints(pixels.reshape(-1, 1, 2), self.matrix, np.array(self.dist))
+            points, dist = pixels.reshape(-1, 1, 2), np.array(self.dist)
+            stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, *_UNDISTORT)
+            if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4
+                level = np.eye(3)
+                flat = cv2.undistortPointsIter(points, self.matrix, dist, level, level, stop)
+            else:
+                flat = cv2.undistortPoints(points, self.matrix, dist, criteria=stop)
             return flat.reshape(pixels.shape)
         return (pixels - (self.cx_px, self.cy_px)) / (self.fx_px, self.fy_px)
 

@@ -62,7 +62,7 @@ def load_camera(path: str | Path) -> Camera:
     valid camera.
     """
     path = Path(path)
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
     values = _from_json(text, path) if text.lstrip().startswith("{") else _from_yaml(text, path)
     return _checked(values, path)
 
@@ -73,7 +73,7 @@ def load_origin(path: str | Path) -> Origin:
     Raises `OSError` when the file cannot be read, `ValueError` when it is not valid JSON.
     """
     path = Path(path)
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
     said = _from_json(text, path).get("origin") if text.lstrip().startswith("{") else None
     known = {field.name for field in fields(Origin)}
     if not isinstance(said, dict):  # none, or something written by hand

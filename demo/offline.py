@@ -16,7 +16,7 @@ from xnect.demo.sinks.mp4 import Mp4Writer
 from xnect.demo.sources.video import VideoFile
 from xnect.draw import draw_result
 from xnect.errors import XnectError
-from xnect.recording import Recording, load_recording, save_recording
+from xnect.recording import Recording, load_recording, write_recording
 from xnect.smooth import SmoothOptions, smooth_take
 
 
@@ -67,7 +67,7 @@ def save_smoothed(path: Path, take: Recording) -> list[Path]:
     Raises:
         CannotWrite: the folder cannot be written, or the disk is full.
     """
-    npz = save_recording(path, take.results, source=take.source, fps=take.fps, notes=take.notes)
+    npz = write_recording(path, take)
     return [npz, npz.with_suffix(".json")]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from xnect.demo.sinks.mp4 import Mp4Writer
 from xnect.draw import View, draw_result, draw_scene, follow
 from xnect.errors import CannotWrite, XnectError
-from xnect.recording import Recording, RecordingWriter, load_recording
+from xnect.recording import Recording, RecordingWriter, load_recording, spool_path
 from xnect.types import Result
 
 MIN_SEEN_S = 0.5
@@ -117,7 +117,8 @@ class Outputs:
     def _finish_people(self) -> list[Path]:
         if self.frames == 0 or not self._people:
             return []
-        recording = load_recording(self._recording.path)
+        spool = spool_path(self._recording.path)  # there when the recording could not be written
+        recording = load_recording(spool if spool.is_file() else self._recording.path)
         self.said += left_out(recording)
         return write_people(self.folder, self.name, recording)
 
@@ -166,7 +167,8 @@ def left_out(recording: Recording) -> list[str]:
 def people_worth_a_file(recording: Recording) -> list[int]:
     """Identities that were seen for `MIN_SEEN_S`, or for half of a take that is shorter."""
     frames = max(len(recording.frame_index), 1)
-    needed = min(MIN_SEEN_S * recording.fps, frames / 2)
+    step_s = np.median(np.diff(recording.time_s)) if frames > 1 else 1 / recording.fps
+    needed = min(MIN_SEEN_S / step_s, frames / 2)
     return [i for i in recording.track_ids if (recording.track_id == i).sum() >= needed]
 
 

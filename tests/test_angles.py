@@ -147,3 +147,15 @@ def test_any_leading_axes_and_points_that_coincide():
     assert euler_deg(quats).shape == (3, 21, 3)
     nothing = included_angle_deg(np.zeros((2, 21, 3)), "left_hip", "left_knee", "left_ankle")
     assert np.isnan(nothing).all()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("rotation", [30.0, -50.0])
+def test_an_arm_straight_up_turns_as_one_that_is_nearly_so(side, rotation):
+    """The plane of elevation is free there, and taken to be 0."""
+    sign = 1 if side == "left" else -1
+    to_rest = Rotation.from_euler("z", -sign * 90, degrees=True)
+    for elevation in (179.9, 180.0):
+        built = Rotation.from_euler("YZY", (0, sign * elevation, -sign * rotation), degrees=True)
+        found = angles(pose(**{f"{side}_shoulder": built * to_rest}))
+        assert found[f"{side}_shoulder_rotation"] == pytest.approx(rotation, abs=1e-4)

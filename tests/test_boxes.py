@@ -216,3 +216,12 @@ def test_losses_of_a_branch_without_people_are_those_of_empty_maps():
     assert targets.centres.max() == 0
     empty = torch.cat([torch.full((1, 1, 12, 12), -9.0), torch.zeros(1, 4, 12, 12)], 1)
     assert float(sum(box_losses(empty, targets).values())) < 1e-3
+
+
+def test_the_frozen_network_goes_where_its_branch_goes():
+    """A training on a GPU moves the branch; what it reads must be there too."""
+    branch = OnFrozen(build_network("s"))
+    branch.to("meta")
+    frozen = branch._frozen[0]
+    assert {p.device.type for p in (*frozen.parameters(), *branch.parameters())} == {"meta"}
+    assert frozen.boxes is branch.boxes

@@ -305,3 +305,45 @@ def test_blender_finds_the_bones_and_the_joints(tmp_path):
     script = Path(__file__).parent / "clients" / "blender_bvh.py"
     arguments = [tmp_path / "take.npz", "1", path, tmp_path / "picture.png"]
     subprocess.run([sys.executable, script, *map(str, arguments)], check=True)
+
+
+@pytest.mark.parametrize("nominal", [1000.0, 5.0])
+def test_a_nominal_rate_far_from_the_true_one_is_not_believed(written, nominal):
+    """Such as the clock of a file, taken for its rate."""
+    times_s = np.cumsum(np.random.default_rng(0).uniform(0.025, 0.041, 60))
+    file, _ = written(times_s, {1: range(60)}, 1, fps=nominal)
+    assert file.step_s == pytest.approx(np.median(np.diff(times_s)), rel=1e-6)
+    assert 50 < len(file.frames) < 70
+
+
+def test_who_is_seen_for_half_a_second_gets_a_file_whatever_the_nominal_rate(tmp_path):
+    from xnect.demo.outputs import people_worth_a_file
+
+    times_s = np.arange(300) / 30
+    results = take(times_s, {1: range(20), 2: range(10)})
+    recording = load_recording(save_recording(tmp_path / "take", results, fps=1000))
+    assert people_worth_a_file(recording) == [1]
+
+
+def test_files_of_people_are_of_this_run_when_the_recording_cannot_be_written(
+    tmp_path, monkeypatch
+):
+    """The recording of a run before is still there then, but it is another take."""
+    from xnect.demo.outputs import Outputs
+    from xnect.errors import CannotWrite
+
+    def run(frames):
+        outputs = Outputs(tmp_path, "clip", source="x", fps=30.0, overlay=False)
+        for result in take(np.arange(frames) / 30, {1: range(frames)}):
+            outputs.append(np.zeros((8, 8, 3), np.uint8), result)
+        return outputs.finish()
+
+    run(30)
+
+    def full(path, recording):
+        raise CannotWrite(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr("xnect.recording._write", full)
+    files, problems = run(90)
+    assert [path.name for path in files] == ["clip_person1.bvh"] and len(problems) == 1
+    assert "Frames: 90" in files[0].read_text()

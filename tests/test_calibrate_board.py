@@ -150,3 +150,19 @@ def test_a_board_of_any_marker_is_drawn_with_whole_pixels(tmp_path) -> None:
 def test_a_board_that_no_page_holds_is_refused(square_m: float, tmp_path) -> None:
     with pytest.raises(CannotCalibrate, match="cannot be printed"):
         save_board(tmp_path / "board.png", Board("chessboard", 9, 6, square_m))
+
+
+def test_a_row_of_corners_alone_is_refused() -> None:
+    """OpenCV finds no camera in a set with one such picture in it."""
+    pose = camera_from_board(FRONT[0], (0.01, 0.0, 0.5), CHARUCO)
+    seen = CAMERA.project(CHARUCO.corners_m @ pose[:, :3].T + pose[:, 3])
+    first = seen[: CHARUCO.columns - 1]  # of the columns of a row
+    image = picture(CHARUCO).copy()
+    keep = np.zeros(image.shape[:2], np.uint8)
+    step = first[1] - first[0]
+    ends = [tuple(int(v) for v in place) for place in (first[0] - step, first[-1] + step)]
+    cv2.line(keep, *ends, 255, int(1.9 * np.linalg.norm(step)))
+    image[keep == 0] = 128
+    with pytest.raises(CannotCalibrate) as error:
+        find_board(image, CHARUCO)
+    assert "lie on a line; show more" in str(error.value)

@@ -75,3 +75,20 @@ def test_what_no_camera_can_be_is_refused_in_one_sentence(change: dict, word: st
 
 def test_points_behind_the_camera_stay_finite() -> None:
     assert np.isfinite(PLAIN.project(np.array((1.0, 1.0, -2.0)))).all()
+
+
+@pytest.mark.parametrize(
+    ("focal", "hw", "dist"),
+    [
+        (984.2, (512, 1392), (-0.3728755, 0.2037299, 0.002219, 0.001384, -0.0723372)),
+        (580.0, (720, 1280), (-0.25, 0.07, 0.0, 0.0)),
+        (458.7, (480, 752), (-0.2834, 0.07396, 0.000194, 0.0000176)),
+    ],
+)
+def test_rays_undo_project_up_to_the_corners_of_wide_lenses(focal, hw, dist) -> None:
+    height, width = hw
+    camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height, dist)
+    pixels = np.array([(0, 0), (width - 1, 0), (width - 1, height / 2), (width / 2, height - 1.0)])
+    rays = camera.rays(pixels)
+    back = camera.project(np.concatenate([rays, np.ones((4, 1))], 1))
+    np.testing.assert_allclose(back, pixels, atol=1e-3)

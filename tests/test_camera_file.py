@@ -114,3 +114,11 @@ def test_the_longer_side_is_seen_under_the_given_angle(fov: float, height: int, 
     camera = camera_of_fov(fov, height_px=height, width_px=width)
     assert 2 * math.atan(max(height, width) / 2 / camera.fx_px) == pytest.approx(fov)
     assert camera.calibrated
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    """Of editors and shells on Windows."""
+    save_camera(tmp_path / "a.json", CAMERA)
+    text = (tmp_path / "a.json").read_text()
+    (tmp_path / "b.json").write_text(text, encoding="utf-8-sig")
+    assert same(load_camera(tmp_path / "b.json"), CAMERA)

@@ -859,3 +859,19 @@ def test_a_packed_shard_whose_counts_are_none_is_named(tmp_path, name):
         np.savez(path, **fields | {name: wrong})
         with pytest.raises(BadInput, match=f"a.npz is damaged: {name} "):
             read_shard(path)
+
+
+def test_renders_of_the_held_out_part_are_never_packed_to_train_on(tmp_path, caplog):
+    """Nor those of all of the pack; older ones, which do not say, are taken for training ones."""
+    folder = tmp_path / "renders"
+    folder.mkdir()
+    for name, split in (("a", "training"), ("b", "held-out"), ("c", "all"), ("d", None)):
+        said = {} if split is None else {"made_json": np.array(json.dumps({"split": split}))}
+        np.savez(folder / f"{name}.npz", **render_fields(), **said)
+    out = tmp_path / "out"
+    with caplog.at_level(logging.WARNING):
+        assert pack(tmp_path / "none", folder, out) == {"a": 2, "b": 2, "d": 2}
+    assert sorted(path.name for path in out.iterdir()) == [
+        "held-out-b.npz", "renders-a.npz", "renders-d.npz"
+    ]  # fmt: skip
+    assert "left out c: it shows all of the pack" in caplog.text

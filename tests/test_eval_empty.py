@@ -66,3 +66,10 @@ def test_the_command_reports_who_was_found(folder, tmp_path, monkeypatch, capsys
     assert cv2.imread(str(report / "worst.jpg")) is not None
     assert main(["empty", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("error: there is no folder")
+
+
+def test_names_of_a_list_may_hold_spaces(folder, tmp_path):
+    (folder / "a.jpg").rename(folder / "IMG 0001.jpg")
+    only = tmp_path / "only.txt"
+    only.write_text("IMG 0001.jpg\n\n")
+    assert [p.name for p in listed(folder, only)] == ["IMG 0001.jpg"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from xnect.errors import BadInput
+from xnect.errors import BadInput, UnknownName
 from xnect.model import bundled
 from xnect.network import build_network
 from xnect.train import boxes, refiner, stage1
 from xnect.train.checkpoint import save_weights
-from xnect.train.lanes import lane_of, lane_of_all, refuse_research
+from xnect.train.lanes import lane_of, lane_of_all, mixture_sources, refuse_research
 
 
 def test_an_open_training_starts_from_open_weights_only(tmp_path):
@@ -43,3 +43,23 @@ def test_the_commands_refuse_to_mix_lanes(program, words, tmp_path, capsys):
 def test_what_is_made_of_both_lanes_is_research():
     assert lane_of_all("open", "open") == lane_of_all() == "open"
     assert lane_of_all("open", "research") == "research"
+
+
+def test_pictures_without_people_reach_stage_1(tmp_path):
+    for name in ("renders-a", "coco", "negatives", "empty-rooms"):
+        (tmp_path / f"{name}.npz").write_bytes(b"")
+    (source,) = [s for s in mixture_sources(tmp_path, "open") if s.name == "negatives"]
+    assert [path.name for path in source.paths] == ["negatives.npz", "empty-rooms.npz"]
+
+
+def test_false_alarms_that_research_weights_found_are_for_that_lane_only(tmp_path):
+    from xnect.train.person_crops import Alarms
+    from xnect.train.refiner import shares_of
+
+    names = {lane: Alarms(lane, []).name for lane in ("open", "research")}
+    for name in (*names.values(), "renders"):
+        (tmp_path / f"{name}.npz").write_bytes(b"")
+    assert set(shares_of("open", {}, tmp_path)) == {"renders", names["open"]}
+    assert set(shares_of("research", {}, tmp_path)) == {"renders", *names.values()}
+    with pytest.raises(UnknownName):
+        shares_of("open", {names["research"]: 1.0}, tmp_path)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from xnect.errors import BadInput
 from xnect.eval.lifter import evaluate_lifter
 from xnect.heads.lift import Lifter
-from xnect.lift import CARRIED_BONES, CARRIERS, N_FEATURES, load_lifter
+from xnect.lift import CARRIED_BONES, CARRIERS, N_FEATURES, encode, load_lifter
 from xnect.skeleton import (
     BODY,
     BONE_PARENTS,
@@ -305,3 +305,39 @@ def test_unusable_people_do_not_change_the_loss(pack):
     assert 0 < (~seen.usable).sum() < 40
     spoiled = seen._replace(joints_m=torch.where(seen.usable[:, None, None], seen.joints_m, 99.0))
     torch.testing.assert_close(lifter_loss(lifter, seen), lifter_loss(lifter, spoiled))
+
+
+def test_the_size_target_is_that_of_the_view_that_the_network_sees():
+    """Also of people at the rim of the picture, who are looked at from the side."""
+    people = rest_people(512)
+    seen = simulate(*tensors(people), replace(EXACT, truncate=True), 3)
+    encoded = encode(seen.rays, seen.score, seen.codes, seen.known)
+    torso = [i for i, j in enumerate(SEEN_AS) if j in (2, 5, 8, 11)]
+    joints = (seen.joints_m @ encoded.camera_from_view)[:, torso, :2]
+    flat = encoded.features[:, :36].reshape(-1, 18, 2)[:, [SEEN_AS[i] for i in torso]]
+    joints, flat = (x - x.mean(1, keepdim=True) for x in (joints, flat))
+    true = (joints * flat).sum((1, 2)) / (flat * flat).sum((1, 2))
+    ahead = encoded.camera_from_view[:, 2, 2]
+    rim = seen.usable & (ahead < 0.9) & (seen.score > 0).all(1)
+    assert rim.sum() > 5
+    ratio = encoded.size * seen.metres / true
+    assert (ratio / ahead)[rim].median() == pytest.approx(1, abs=0.06)  # as `lifter_loss` has it
+    assert ratio[rim].median() < 0.93
+
+
+def test_people_of_unknown_cameras_are_labelled_as_seen_from_in_front():
+    """As they would be in the middle of a picture: all that can be known of them."""
+    people = tensors(rest_people(256))
+    options = replace(EXACT, truncate=True)
+    known = simulate(*people, options, 3)
+    unknown = simulate(*people, replace(options, unknown_camera=1.0), 3)
+    assert not unknown.known.any()
+    usable = known.usable & unknown.usable
+    encoded = encode(known.rays, known.score, known.codes, known.known)
+    facing = known.joints_m @ encoded.camera_from_view
+    np.testing.assert_allclose(unknown.joints_m[usable], facing[usable], atol=1e-4)
+    assert (unknown.joints_m - known.joints_m)[usable].abs().max() > 0.1
+    seen = (unknown.score > 0)[:, CARRIERS] & usable[:, None]
+    joints = unknown.joints_m
+    bones = (joints - joints[:, BONE_PARENTS])[:, CARRIED_BONES] / CODE_UNIT_M
+    np.testing.assert_allclose(unknown.codes[seen], bones[seen], atol=0.02)

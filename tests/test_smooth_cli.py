@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,21 @@ def test_offline_asks_for_a_pipeline_without_filters(
     with pytest.raises(AttributeError):  # the pipeline is None
         main(["video", str(clip), "-o", str(tmp_path), "--quiet", "--smooth", word])
     assert wanted.get("live", True) is live
+
+
+def test_ctrl_c_while_the_smoothed_take_is_written_leaves_the_whole_one(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was put together anew frame by frame, and what there was of it replaced the whole."""
+    out = tmp_path / "out"
+    assert main([*offline_words(clip, out), "--quiet"]) == 0
+    take = load_recording(out / "clip.npz")
+
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for place in ("xnect.recording.RecordingWriter.append", "xnect.recording.np.savez"):
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(place, pressed)
+            offline.save_smoothed(out / "clip.npz", take)
+        assert len(load_recording(out / "clip.npz").time_s) == len(take.time_s)

@@ -1,6 +1,9 @@
 """Targets against slow loops written from the definitions."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from xnect.skeleton import BONE_PARENTS, CODE_BONES, CODE_UNIT_M, LIMBS, ROOT
@@ -125,3 +128,21 @@ def test_offsets_lead_from_every_cell_round_a_joint_to_the_joint():
         np.testing.assert_allclose((x + dx)[near], cx, atol=1e-4)
         np.testing.assert_allclose((y + dy)[near], cy, atol=1e-4)
         assert near[np.abs(y - cy).argmin(0)[0], np.abs(x - cx).argmin(1)[0]]
+
+
+@pytest.mark.parametrize("kind", ["box", "mask"])
+def test_an_unlabelled_person_is_no_background_in_the_box_of_a_labelled_one_either(kind):
+    """What is labelled still counts there."""
+    sample = random_sample(0, 1)
+    sample.state[:] = SEEN
+    sample = replace(sample, boxes_xyxy=np.array([[0.0, 0, SIDE, SIDE]]))
+    if kind == "box":
+        sample = replace(sample, ignore_xyxy=np.array([[0.0, 0, SIDE, SIDE]]))
+    else:
+        sample = replace(sample, ignore_mask=np.ones((SIDE, SIDE), np.uint8))
+    targets = make_targets(batch_of(sample))
+    near = targets.heatmaps > 0.3
+    assert near.any() and (targets.heatmap_weight[near] == 1).all()
+    assert targets.heatmap_weight[~near].max() == 0
+    assert (targets.affinity_weight == targets.limb_mask).all()
+    assert (targets.boxes.centre_weight == (targets.boxes.centres > 0.3)).all()

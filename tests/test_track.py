@@ -531,3 +531,33 @@ def test_a_doubtful_body_beside_somebody_gets_a_number_only_when_it_stays() -> N
             poses = [person(100)] + ([person(150, score=0.6)] if 5 <= i < 5 + lasts else [])
             given |= {t.track_id for t in tracker.match(poses, None, i / 30)}
         assert given == wanted
+
+
+def test_an_exchange_takes_sizes_along_and_changes_nothing_that_is_seen() -> None:
+    """An adult and a child: what was given out of each last is as large as its identity is."""
+    from dataclasses import replace
+
+    from tests.fakes import person as fake_person
+    from xnect.calib.camera import Camera
+    from xnect.skeleton import BODY
+    from xnect.track_meet import _exchange
+    from xnect.track_memory import newborn, resized
+
+    camera, bodies = Camera.guess(480, 640), []
+    for track_id, size in ((1, 1.1), (2, 0.7)):
+        fitted = fake_person(track_id, 0.0, 4.0 * size, camera)
+        fitted = resized(fitted, size, fitted.root_m)
+        body = newborn(person(100.0 * track_id), np.zeros((30, 30)), 0.0, 0.0, 1.0, TrackOptions())
+        body.track_id, body.lengths_m = track_id, size * BODY.lengths_m
+        body.previous = replace(fitted, track_id=track_id)
+        body.root_velocity_m_s = np.array([0.1, 0.0, 0.4])
+        bodies.append(body)
+    before = [body.previous for body in bodies]
+    _exchange(*bodies)
+    for body, was, ratio in zip(bodies, before, (0.7 / 1.1, 1.1 / 0.7), strict=True):
+        assert body.previous.track_id == body.track_id != was.track_id
+        np.testing.assert_allclose(body.previous.bone_lengths_m, was.bone_lengths_m * ratio)
+        np.testing.assert_allclose(
+            camera.project(body.previous.joints3d_m), camera.project(was.joints3d_m), atol=1e-6
+        )
+        np.testing.assert_allclose(body.root_velocity_m_s, np.array([0.1, 0, 0.4]) * ratio)

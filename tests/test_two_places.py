@@ -118,3 +118,34 @@ def test_without_second_places_it_does_nothing():
     person = seen(true, at_twin=(RIGHT,), second=0.59)
     given, _ = followed(person, SIZE_PX, None, 0.0, PlaceOptions(second_at_least=9.0))
     np.testing.assert_array_equal(given.joints_px, person.joints_px)
+
+
+def test_what_frames_say_counts_by_time_not_by_their_number():
+    """So that a wrong peak needs as long to win at 240 frames in a second as at 30."""
+    true = walker(0.2)
+    away = true.copy()
+    away[RIGHT] += (60, 0)
+    value = np.zeros(18)
+    value[RIGHT] = 0.45
+
+    def somebody(first, second):
+        places = SecondPlaces(second, value, np.zeros((18, 63)))
+        score = np.full(18, 0.6, np.float32)
+        return replace(pose(true), joints_px=first, score=score, second=places)
+
+    at_home, elsewhere = somebody(true, away), somebody(away, true)
+
+    def overruled_after_s(fps):
+        paths = None
+        for n in range(4 * fps):
+            wrong_one = n >= 2 * fps
+            person = elsewhere if wrong_one else at_home
+            given, paths = followed(person, SIZE_PX, paths, n / fps)
+            if wrong_one and np.abs(given.joints_px[RIGHT] - true[RIGHT]).max() > 1:
+                return (n - 2 * fps) / fps
+        return np.inf
+
+    slow = overruled_after_s(30)
+    assert 0.05 < slow < 1
+    for fps in (60, 120, 240):
+        assert overruled_after_s(fps) == pytest.approx(slow, abs=0.07)

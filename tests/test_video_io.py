@@ -273,3 +273,31 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     writer = Mp4Writer(tmp_path / "file" / "clip.mp4", fps=25)
     with pytest.raises(CannotWrite, match="cannot write"):
         writer.append(picture(0), 0.0)
+
+
+def test_a_clock_that_begins_again_goes_on_at_the_same_pace(tmp_path: Path) -> None:
+    """Two recordings in one file, as cameras join them."""
+    for name in "ab":
+        write_movie(tmp_path / f"{name}.ts", steady(20))
+    both = tmp_path / "both.ts"
+    both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    with VideoFile(both) as video:
+        times = [frame.time_s for frame in video]
+    assert len(times) == 40
+    steps = np.diff(times)
+    assert (steps > 0).all() and steps[20:].mean() == pytest.approx(1 / 25, rel=0.05)
+
+
+def test_the_clock_of_a_webm_is_not_its_rate(tmp_path: Path) -> None:
+    """Browsers write no rate; what is guessed then are the 1000 ticks of a second."""
+    path = tmp_path / "x.webm"
+    write_movie(path, [0.0, 0.03, 0.07, 0.1, 0.13, 0.17], codec="libvpx")
+    data = path.read_bytes()
+    at = data.find(bytes.fromhex("23e383"))  # DefaultDuration, of which a Void is made
+    if at >= 0:
+        size = data[at + 3] & 0x7F
+        void = b"\xec" + bytes([0x80 | (size + 2)]) + b"\0" * (size + 2)
+        path.write_bytes(data[:at] + void + data[at + 4 + size :])
+    with VideoFile(path) as video:
+        assert video.fps <= 60
+        assert len([frame.time_s for frame in video]) == 6

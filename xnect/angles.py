@@ -137,6 +137,7 @@ def _shoulder_rad(rotation: np.ndarray, side: float) -> tuple[np.ndarray, np.nda
     turn = np.arctan2(side * m[..., 1, 2], side * m[..., 1, 0])
     still = across < _STRAIGHT_RAD
     up = m[..., 1, 1] < 0  # then Rz(pi) mirrors the sense of the first rotation
-    both = np.arctan2(m[..., 0, 2], m[..., 0, 0] * np.where(up, -1, 1))
+    sense = np.where(up, -1, 1)
+    both = np.arctan2(m[..., 0, 2] * sense, m[..., 0, 0] * sense)
     plane, turn = np.where(still, 0.0, plane), np.where(still, both, turn)
     return -side * plane, elevation, -side * turn

@@ -251,7 +251,7 @@ def _expected(
         gone, ray = feet - older_feet, unit(feet)
         gone = np.linalg.norm(gone - (gone * ray).sum(-1, keepdims=True) * ray, axis=-1)
         foot_speed[twice] = gone[twice] / between_s[twice, None]
-        ahead = passed_s / np.where(twice, between_s, 1.0) * twice * past.fade
+        ahead = passed_s / np.where(twice, between_s, 1.0) * twice * past.fade ** (30 * passed_s)
         turn *= np.minimum(ahead, 2.0)[:, None, None]
         most = np.linalg.norm(turn, axis=-1, keepdims=True) / past.most_turn_rad
         local[:, MOVING] = local[:, MOVING] @ matrix_from_rotvec(turn / np.maximum(most, 1))

@@ -131,7 +131,7 @@ def facing_view(rays: np.ndarray, score: np.ndarray) -> np.ndarray:
     The virtual camera of `encode`, for joints whose rays are known.
     """
     seen = torch.as_tensor(score > 0, dtype=torch.float64)
-    turned: np.ndarray = look_at(_centre(torch.as_tensor(rays), seen)).numpy()
+    turned: np.ndarray = look_at(centre_of(torch.as_tensor(rays), seen)).numpy()
     return turned
 
 
@@ -152,13 +152,13 @@ def encode(rays: Tensor, score: Tensor, codes: Tensor, known: Tensor) -> Encoded
         known: (P,) 1 where the camera is known, 0 where `rays` are in unknown units.
     """
     seen = (score > 0).to(rays.dtype)  # (P, 18)
-    centre = _centre(rays, seen)
+    centre = centre_of(rays, seen)
     # The axes of the virtual camera, as columns: camera from view.  Unknown cameras look ahead.
     view = look_at(centre * known[:, None])
     turned = torch.nn.functional.pad(rays, (0, 1), value=1.0) @ view  # (P, 18, 3)
     bent = turned[..., :2] / turned[..., 2:].clamp_min(0.05)
     flat = torch.where(known[:, None, None] > 0, bent, rays)
-    flat = flat - _centre(flat, seen)[:, None]
+    flat = flat - centre_of(flat, seen)[:, None]
     size = _apparent_size(flat, seen)
     xy = (flat / size[:, None, None]).clamp(-4, 4) * seen[..., None]  # (P, 18, 2)
     bones = ((codes * seen[:, CARRIERS, None]) @ view).clamp(-4, 4)  # (P, 33, 3)
@@ -167,7 +167,7 @@ def encode(rays: Tensor, score: Tensor, codes: Tensor, known: Tensor) -> Encoded
     return Encoded(torch.cat(features, -1), view, size)
 
 
-def _centre(xy: Tensor, seen: Tensor) -> Tensor:
+def centre_of(xy: Tensor, seen: Tensor) -> Tensor:
     """(P, 2) mean of the torso's joints that are seen, else of all that are seen."""
     torso = seen * _IN_TORSO.to(seen.device)
     weight = torch.where(torso.sum(-1, keepdim=True) > 0, torso, seen)

@@ -214,7 +214,7 @@ class Pipeline:
         return given.resized(height, width)
 
     def find(self, image: np.ndarray) -> list[PartialPose]:
-        """Stage I and association alone: who is where in the picture, in 2D."""
+        """Who is where in the picture, in 2D: everything before Stage II."""
         picture = as_rgb8(image)
         return self._partials(picture, self.camera_for(picture), Stopwatch())
 

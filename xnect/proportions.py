@@ -30,6 +30,7 @@ from xnect.place import place
 from xnect.rig import SOLES_M
 from xnect.skeleton import BODY, J2D, J3D, REFERENCE_STATURE_M, SEEN_AS
 from xnect.track import Track, Tracker
+from xnect.track_memory import resized
 from xnect.types import Person, Pose3D
 
 
@@ -401,16 +402,6 @@ def combined(
     variance = sd**2 * sd_m**2 / total
     middle = float(weight @ each)
     return middle, float(np.sqrt(weight @ (variance + (each - middle) ** 2)))
-
-
-def resized(person: Person, size: float, root_m: np.ndarray) -> Person:
-    """The person larger by a factor, with the root elsewhere."""
-    return replace(
-        person,
-        joints3d_m=(person.joints3d_m - person.root_m) * size + root_m,
-        root_m=root_m,
-        bone_lengths_m=person.bone_lengths_m * size,
-    )
 
 
 def _last(count: int, options: ProportionOptions) -> bool:

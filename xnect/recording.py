@@ -16,7 +16,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -244,6 +244,17 @@ def save_recording(
         for result in results:
             writer.append(result)
     return writer.path
+
+
+def write_recording(path: str | Path, recording: Recording) -> Path:
+    """Write a whole recording; the path of its `.npz`.  What was there stays until it is written.
+
+    Raises:
+        CannotWrite: the folder cannot be written, or the disk is full.
+    """
+    path = _npz_path(path)
+    _write(path, replace(recording, version=__version__))
+    return path
 
 
 def load_recording(path: str | Path) -> Recording:

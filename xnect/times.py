@@ -25,13 +25,13 @@ _LONGEST_S = 0.2  # a longer step is a pause, not the usual one
 class Times:
     """Call it with the times of a source in order; what comes out increases.  One per stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, warn: bool = True) -> None:
         self._last_s = -math.inf  # that was given out
         self._source_s = -math.inf  # what the source said then
         self._behind_s = 0.0  # what is added to the source's times
         self._perhaps_s: float | None = None  # the same, if the source's clock was set back
         self._usual_s = _USUAL_S
-        self._warned = False
+        self._warned = not warn
 
     def __call__(self, time_s: float) -> float:
         """Seconds as the source says -> seconds, at least `LEAST_STEP_S` after the last ones."""

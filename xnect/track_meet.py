@@ -16,7 +16,7 @@ import numpy as np
 from xnect.appearance import BINS, unlikeness
 from xnect.track_extent import overlaps
 from xnect.track_match import ways_px
-from xnect.track_memory import Memory
+from xnect.track_memory import Memory, resized
 from xnect.track_options import TrackOptions
 
 
@@ -92,9 +92,12 @@ def _exchange(one: Memory, other: Memory) -> None:
         setattr(one, name, theirs)
         setattr(other, name, mine)
     both = {one.track_id, other.track_id}
+    ratio = float(one.lengths_m.sum() / other.lengths_m.sum())  # to what the first body had
     one.met, other.met = ((one.met | other.met | both) - {m.track_id} for m in (one, other))
-    for m in (one, other):
+    for m, size in ((one, ratio), (other, 1 / ratio)):  # nothing seen changes: depth goes with size
         for name in ("previous", "before"):
             person = getattr(m, name)
             if person is not None:
-                setattr(m, name, replace(person, track_id=m.track_id))
+                whole = resized(person, size, person.root_m * size)
+                setattr(m, name, replace(whole, track_id=m.track_id))
+        m.root_velocity_m_s = m.root_velocity_m_s * size

@@ -163,3 +163,13 @@ def as_track(memory: Memory, time_s: float) -> Track:
         memory.lengths_m, memory.previous, memory.previous_time_s,
         memory.root_velocity_m_s.copy(), memory.before, memory.before_time_s, memory.stature_sd_m,
     )  # fmt: skip
+
+
+def resized(person: Person, size: float, root_m: np.ndarray) -> Person:
+    """The person larger by a factor, with the root elsewhere."""
+    return replace(
+        person,
+        joints3d_m=(person.joints3d_m - person.root_m) * size + root_m,
+        root_m=root_m,
+        bone_lengths_m=person.bone_lengths_m * size,
+    )

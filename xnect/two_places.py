@@ -10,6 +10,9 @@ and a right joint the best path through the four combinations of their peaks is 
 * less the squared step from the frame before, over twice `step` squared, `jump` at most;
 * less `together` where both joints are at one place.
 
+What the frames say counts by time, at most as one of thirty in a second, so that a camera of more
+frames does not overrule the past sooner.
+
 A filter: it looks back only, and has no delay.  Ours; not in the paper.
 """
 
@@ -86,7 +89,9 @@ def followed(
     apart = np.linalg.norm(path[:, :, 0] - path[:, :, 1], axis=-1)
     belief = energy - o.together * (apart < o.near * size_px)
     if before is not None and time_s > before.time_s:
-        frames = max(30 * (time_s - before.time_s), 1.0)
+        passed = 30 * (time_s - before.time_s)
+        belief = np.where(np.isfinite(belief), belief * min(passed, 1.0), -np.inf)
+        frames = max(passed, 1.0)
         away = np.square(path[:, :, None] - before.places_px[:, None]).sum(-1)  # (6, 4, 4, 2)
         away = np.nan_to_num(away) / (2 * frames * (o.step * size_px) ** 2)
         belief += (before.belief[:, None] - np.minimum(away, o.jump).sum(-1)).max(-1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from xnect.errors import CannotOpenSource
+from xnect.times import Times
 from xnect.types import Frame
 
 SUFFIXES = frozenset(
@@ -24,8 +24,8 @@ SUFFIXES = frozenset(
 )
 """What counts as a video when a whole folder is given."""
 
-MIN_STEP_S = 1e-3
-"""Least time between two frames: files with equal or decreasing times are pulled apart."""
+CLOCK_FPS = 240
+"""A rate that is only guessed, and higher than this, is the clock of the file (WebM: 1000)."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,10 @@ class VideoFile:
             raise
         self.orientation = _orientation(self._first)
         self.hw = self._square(self._first).shape[:2]
-        rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
-        self.fps = float(rate) if 0 < rate <= 1000 else 25.0
+        said, guessed = self._stream.average_rate, self._stream.guessed_rate
+        if not said and guessed and guessed <= CLOCK_FPS:
+            said = guessed
+        self.fps = float(said) if said and 0 < said <= 1000 else 25.0
         self.frames = int(self._stream.frames or _seconds(self._container) * self.fps)
         self._bad_packets = 0
 
@@ -116,10 +118,11 @@ class VideoFile:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        start, last, index = self._first.time or 0.0, -MIN_STEP_S, 0
+        start, last, index = self._first.time or 0.0, 0.0, 0
+        increasing = Times(warn=False)
         for decoded in self._decoded():
             time_s = index / self.fps if decoded.time is None else decoded.time - start
-            last = max(time_s, last + MIN_STEP_S)
+            last = increasing(time_s)
             yield Frame(index, last, self._square(decoded))
             index += 1
         self._complain(index, last)

@@ -52,9 +52,10 @@ def listed(folder: Path, only: Path | None = None) -> list[Path]:
         pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     else:
         try:
-            names = only.read_text(encoding="utf-8").split()
+            lines = only.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"cannot read the list of pictures {only}: {error}") from error
+        names = [line.strip() for line in lines if line.strip()]
         pictures = [folder / name for name in names]
         missing = [p.name for p in pictures if not p.is_file()]
         if missing:

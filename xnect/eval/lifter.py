@@ -45,9 +45,11 @@ def _hide(seen: Evidence, joints: list[int]) -> Evidence:
 
 @torch.inference_mode()
 def _errors(lifter: Lifter, seen: Evidence) -> dict[str, float]:
-    joints, _ = lift_arrays(lifter, seen.rays, seen.score, seen.codes, seen.known)
+    device = next(lifter.parameters()).device
+    given = (seen.rays, seen.score, seen.codes, seen.known)
+    joints, _ = lift_arrays(lifter, *(part.to(device) for part in given))
     keep = seen.usable.numpy()
-    pred, true = joints.numpy()[keep], seen.joints_m.numpy()[keep]
+    pred, true = joints.cpu().numpy()[keep], seen.joints_m.numpy()[keep]
     return {
         "mpjpe": round(1000 * mpjpe(pred, true), 1),
         "pa_mpjpe": round(1000 * pa_mpjpe(pred, true), 1),

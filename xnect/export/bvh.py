@@ -132,7 +132,7 @@ def _grid(recording: Recording, times_s: np.ndarray) -> tuple[np.ndarray, float]
     if off <= REGULAR_STEPS * step_s:
         return frames_s, step_s
     usual_s = float(np.median(np.diff(frames_s)))
-    if usual_s < PAUSED * nominal_s:
+    if not PAUSED * nominal_s <= usual_s <= nominal_s / PAUSED:
         nominal_s = usual_s
     count = int(np.floor((last_s - first_s) / nominal_s + 1e-6)) + 1
     return first_s + nominal_s * np.arange(count), nominal_s

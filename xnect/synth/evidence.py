@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from xnect.lift import CARRIED, CARRIED_BONES, CARRIERS, look_at
+from xnect.lift import CARRIED, CARRIED_BONES, CARRIERS, centre_of, look_at
 from xnect.skeleton import (
     BONE_PARENTS,
     CODE_UNIT_M,
@@ -70,7 +70,7 @@ class Evidence(NamedTuple):
     score: Tensor  # (B, 18)
     codes: Tensor  # (B, 33, 3) of the bones `xnect.lift.CARRIED`
     known: Tensor  # (B,)
-    joints_m: Tensor  # (B, 21, 3) truth in the axes of the camera, pelvis at the origin
+    joints_m: Tensor  # (B, 21, 3) truth, pelvis at the origin, camera axes (unknown: facing them)
     metres: Tensor  # (B,) metres at the depth of the pelvis in one unit of `rays`
     usable: Tensor  # (B,) bool: at least 4 joints, one of them of the torso
 
@@ -94,6 +94,10 @@ def simulate(joints_m: Tensor, shown_m: Tensor, options: EvidenceOptions, seed: 
     tangents, score = _disturb(rng, tangents, view, found, options)
     codes = _codes(rng, joints, score > 0, options)
     known, zoom = _assume_camera(rng, len(tangents), options)
+    ahead = torch.zeros(len(tangents), 2)  # of unknown cameras everybody is taken to be there
+    centre = torch.where(known[:, None] > 0, ahead, centre_of(tangents, (score > 0).float()))
+    facing = look_at(centre)
+    joints, codes = joints @ facing, codes @ facing
     torso = (score[:, _TORSO] > 0).any(1)
     usable = torso & ((score > 0).sum(1) >= 4) & (depth.amin(1) > 0.2)
     rays = tangents * zoom[:, None, None]

@@ -90,7 +90,7 @@ def split_of(path: Path) -> str | None:
     Raises:
         BadInput: the shard is damaged.
     """
-    split = (_said(_arrays(path), path) or {}).get("split")
+    split = (_said(read_npz(path, "the shard"), path) or {}).get("split")
     return None if split is None else str(split)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from xnect.errors import BadInput
 from xnect.skeleton import FLIP2D, FLIP3D
-from xnect.train.samples import ABSENT, SEEN, UNKNOWN, Sample
+from xnect.train.samples import ABSENT, UNKNOWN, Sample
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def cutout(rng: np.random.Generator, sample: Sample) -> Sample:
     covered = ((sample.joints_px >= (x, y)) & (sample.joints_px < (x + size[0], y + size[1]))).all(
         -1
     )
-    state = np.where(covered & (sample.state == SEEN), UNKNOWN, sample.state).astype(np.int8)
+    state = np.where(covered & (sample.state > 0), UNKNOWN, sample.state).astype(np.int8)
     return replace(sample, image=image, state=state)
 
 

@@ -10,9 +10,10 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -49,6 +50,11 @@ class OnFrozen(nn.Module):
         assert network.boxes is not None
         self.boxes: BoxHead = network.boxes
         self._frozen = [channels_last(network).eval()]  # in a list: no child
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> OnFrozen:
+        """As of any module: the frozen network, of which the branch is a part, goes along."""
+        self._frozen[0]._apply(fn, recurse)
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 5, H / 8, W / 8)."""

@@ -1,4 +1,4 @@
-"""`python -m xnect.train.detector_noise`: how wrong Stage I really is, to train Stage II on.
+"""`python -m xnect.train.detector_noise`: how wrong Stage II's evidence really is, to train it on.
 
 Pictures with labels are given to the pipeline; everybody who is found is compared with the labels.
 What comes out are the sizes in `EvidenceOptions`: noise, outliers, missed joints and limbs, arms
@@ -18,6 +18,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ import numpy as np
 from xnect.atomic import replacing
 from xnect.errors import BadInput, XnectError
 from xnect.model import load_pipeline
+from xnect.pipeline import Pipeline
 from xnect.skeleton import BODY, FLIP2D, J2D, J3D, JOINTS2D
+from xnect.sure_joints import sure_joints
 from xnect.synth.evidence import JOINT_NOISE, EvidenceOptions
 from xnect.train.datasets.coco import coco
 from xnect.train.datasets.files import read_json
@@ -197,6 +200,11 @@ class Tally:
         )
 
 
+def evidence_of(pipeline: Pipeline, image: np.ndarray) -> list[PartialPose]:
+    """The people in a picture with the joints that Stage II is given: those that are sure."""
+    return [replace(p, score=p.score * sure_joints(p)) for p in pipeline.find(image)]
+
+
 def read_evidence(path: Path) -> EvidenceOptions:
     """What `main` wrote.
 
@@ -227,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         readers = (coco(shared / "coco" / "train.json", shared / "coco" / "train"),
                    lspet(shared / "lspet", "train"))  # fmt: skip
         samples = itertools.chain(*(itertools.islice(r, flags.pictures) for r in readers))
-        found = asdict(measure(samples, pipeline.find))
+        found = asdict(measure(samples, partial(evidence_of, pipeline)))
         with replacing(flags.out) as file:
             file.write(json.dumps(found, indent=2).encode())
     except XnectError as error:

@@ -24,8 +24,8 @@ MOTION_CAPTURE = ("muco", "mpi3dhp", "h36m")
 """Sets for research that are used where their shards are."""
 
 
-RESEARCH_CROPS = ("lspet",)
-"""Cut-outs of people that are for research only."""
+RESEARCH_CROPS = ("lspet", "alarms-research")
+"""Cut-outs that are for research only, or were found by weights that are."""
 
 
 def mixture_sources(packed: Path, lane: str, shares: Mapping[str, float] = {}) -> list[Source]:
@@ -46,10 +46,11 @@ def mixture_sources(packed: Path, lane: str, shares: Mapping[str, float] = {}) -
     """
     rendered = tuple(sorted(packed.glob("renders-*.npz")))
     extra = tuple(sorted(packed.glob("coco-extra*.npz")))
+    empty = tuple(sorted(packed.glob("empty-*.npz")))
     coco_share = 0.26 if extra else 0.15
     sources = [
         Source("coco-train2017", (packed / "coco.npz", *extra), coco_share, True),
-        Source("negatives", (packed / "negatives.npz",), 0.06, True),
+        Source("negatives", (packed / "negatives.npz", *empty), 0.06, True),
         Source("renders", rendered, 0.28, False),
     ]
     if lane == "research":

@@ -180,9 +180,10 @@ class Keeper:
         Raises:
             CannotWrite: it cannot be written; the one before stays valid.
         """
+        self.state.save(self.out, self.metadata)
         if not interrupted and self.validated_step != self.state.step:
             self.look()
-        self.state.save(self.out, self.metadata)
+            self.state.save(self.out, self.metadata)  # it holds the best figure as well
 
     def __enter__(self) -> Keeper:
         return self

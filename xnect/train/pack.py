@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from xnect.errors import BadInput, CannotOpenSource, XnectError
+from xnect.synth.shards import split_of
 from xnect.synth.split import EVERY_PHOTO
 from xnect.synth.split import every as one_side
 from xnect.train.datasets.coco import coco
@@ -130,8 +131,8 @@ def pack(
     Args:
         shared: The folder `shared/data` with `coco`, `lspet`, `teacher3d` and `synth`.
         rendered: Folder of the generator's shards.
-        out: Where to write `coco.npz`, `negatives.npz`, `lspet.npz`, `renders-*.npz` and, of other
-            sets, `muco-*.npz`, `mpi3dhp-*.npz`, `h36m-*.npz`.
+        out: Where to write `coco.npz`, `negatives.npz`, `lspet.npz`, `renders-*.npz`, of held-out
+            ones `held-out-*.npz` and, of other sets, `muco-*.npz`, `mpi3dhp-*.npz`, `h36m-*.npz`.
         more_coco: Folder with more COCO train2017 pictures and their `labels.json`.
         others: Public sets with motion capture.
         empty: Folders of pictures that show nobody, for `empty-FOLDER.npz`.
@@ -158,7 +159,15 @@ def pack(
     for name, samples in sets.items():
         _packed(counts, name, out / f"{name}.npz", samples())
     for path in sorted(rendered.glob("*.npz")):
-        _packed(counts, path.stem, out / f"renders-{path.stem}.npz", renders(path), quality=92)
+        try:
+            kind = _KINDS.get(split_of(path), "renders")  # older ones do not say
+        except _DAMAGED as error:
+            _left_out(path.stem, error)
+            continue
+        if kind is None:
+            log.warning("left out %s: it shows all of the pack, also what is held out", path.stem)
+        else:
+            _packed(counts, path.stem, out / f"{kind}-{path.stem}.npz", renders(path), quality=92)
     for name, source in _with_motion_capture(others).items():
         try:
             for number, part in enumerate(_parts(source)):
@@ -180,6 +189,9 @@ def _with_motion_capture(others: OtherSets) -> dict[str, Iterator[Sample]]:
         sets["h36m"] = h36m(others.h36m / "annotations", others.h36m)
     return sets
 
+
+_KINDS: dict[str | None, str | None] = {"held-out": "held-out", "all": None}
+"""Part of the pack that a shard of renders shows -> what it is packed as, None not at all."""
 
 PART = 5000
 """Pictures in one shard of a large set: they are held in memory while it is written."""

@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +32,7 @@ from xnect.train.empty_crops import (
     write_backgrounds,
     write_false_alarms,
 )
-from xnect.train.lanes import LICENCES
+from xnect.train.lanes import LICENCES, lane_of, lane_of_all
 from xnect.train.samples import Sample, Shards, write_shard
 from xnect.train.stage1 import start_from
 
@@ -140,13 +141,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        _make_all(
-            options.data, options.out, options.shared, _suspects(options.stage1, options.mistaken)
-        )
+        by = [lane_of(options.stage1)] if options.stage1 else []
+        lane = lane_of_all(*by, *([options.mistaken] if options.mistaken else []))
+        alarms = Alarms(lane, _suspects(options.stage1, options.mistaken))
+        _make_all(options.data, options.out, options.shared, alarms)
     except XnectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """Where false alarms come from, and the lane of the weights that find them."""
+
+    lane: str
+    suspects: Sequence[Suspects]
+
+    @property
+    def name(self) -> str:
+        """Of the cut-outs: those that research weights found are not for the open lane."""
+        return "alarms" if self.lane == "open" else f"alarms-{self.lane}"
 
 
 def _suspects(stage1: Path | None, mistaken: str | None) -> list[Suspects]:
@@ -168,7 +183,7 @@ BACKGROUNDS = 4000
 """Random squares of pictures without people."""
 
 
-def _make_all(data: Path, out: Path, shared: Path, suspects: Sequence[Suspects]) -> None:
+def _make_all(data: Path, out: Path, shared: Path, alarms: Alarms) -> None:
     """All cut-outs of a folder of shards; what cannot be made is left out with a warning.
 
     Raises:
@@ -201,8 +216,9 @@ def _make_all(data: Path, out: Path, shared: Path, suspects: Sequence[Suspects])
     if empty:
         negatives = partial(write_backgrounds, empty, out / "negatives", count=BACKGROUNDS)
         make("negatives", "", negatives)
-    if empty and suspects:
-        make("alarms", "", partial(write_false_alarms, empty, suspects, out / "alarms"))
+    if empty and alarms.suspects:
+        found = partial(write_false_alarms, empty, alarms.suspects, out / alarms.name)
+        make(alarms.name, "", found)
     for name, shards in groups.items():
         if shards:
             people = partial(write_person_crops, shards, out / name)

@@ -34,12 +34,13 @@ def seen_as_cut(
 ) -> Iterator[tuple[int, PersonMaps]]:
     """Number and maps of the first people, whose boxes are those of their labels."""
     network.eval()
+    device = next(network.parameters()).device
     for i in range(min(most, len(crops.images))):
         image = cv2.warpAffine(np.asarray(crops.images[i]), CUT_TO_INPUT, (SIDE_PX, SIDE_PX))
         tensor = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))
         tensor = tensor.div_(255).sub_(MEAN).div_(STD).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            yield i, PersonMaps(*(m.float() for m in network(tensor)))
+        with torch.autocast(device.type, torch.bfloat16):
+            yield i, PersonMaps(*(m.float().cpu() for m in network(tensor.to(device))))
     network.train()
 
 

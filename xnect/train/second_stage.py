@@ -149,7 +149,8 @@ def lifter_loss(lifter: nn.Module, seen: Evidence) -> Tensor:
         half = lifter(encoded.features)
     out = Lifted(*(x.float() for x in half))
     joints = seen.joints_m @ encoded.camera_from_view  # truth in the axes of the view
-    size = (encoded.size * seen.metres).clamp(0.05, 20)  # metres in one unit of the input
+    ahead = encoded.camera_from_view[:, 2, 2]  # `metres` are along the camera's own axis
+    size = (encoded.size * seen.metres / ahead).clamp(0.05, 20)  # metres in one unit of the input
     bones = joints - joints[:, BONE_PARENTS]
     error = (out.joints_m - joints).norm(dim=-1)  # (B, 21)
     flat = (out.unscaled - joints / size[:, None, None]).norm(dim=-1).clamp_max(5)

@@ -145,9 +145,11 @@ def draw_seen(seen: Evidence, count: int, rng: np.random.Generator) -> Evidence:
 
 def seen_error_mm(lifter: nn.Module, seen: Evidence) -> float:
     """Mean error of all joints of those who are usable, root-relative."""
+    device = next(lifter.parameters()).device
+    given = (seen.rays, seen.score, seen.codes, seen.known)
     with torch.inference_mode():
-        joints, _ = lift_arrays(lifter, seen.rays, seen.score, seen.codes, seen.known)
-    return 1e3 * float((joints - seen.joints_m).norm(dim=-1)[seen.usable].mean())
+        joints, _ = lift_arrays(lifter, *(part.to(device) for part in given))
+    return 1e3 * float((joints.cpu() - seen.joints_m).norm(dim=-1)[seen.usable].mean())
 
 
 def save_seen(path: Path, seen: Evidence, lane: str) -> None:

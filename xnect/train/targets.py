@@ -229,13 +229,15 @@ def without_padding(batch: Batch) -> Batch:
 
 
 def _places(batch: Batch, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """(B, P, h, w) 1 in each person's box, (B, h, w) how sure it is that nobody else is there."""
+    """(B, P, h, w) 1 in each person's box, (B, h, w) how sure it is that nobody else is there.
+
+    Not where somebody is who is not labelled, also in the box of somebody who is: only what is
+    labelled counts there.
+    """
     own = _inside(batch.boxes_xyxy, h, w)
-    anyone = own.amax(1)
-    ignored = _inside(batch.ignore_xyxy, h, w).amax(1) * (1 - anyone)
-    place = torch.where(anyone > 0, torch.ones(()), batch.outside_weight[:, None, None])
-    crowd = batch.ignore_mask.float() * (1 - anyone)
-    return own, place * (1 - ignored) * (1 - crowd)
+    ignored = _inside(batch.ignore_xyxy, h, w).amax(1)
+    place = torch.where(own.amax(1) > 0, torch.ones(()), batch.outside_weight[:, None, None])
+    return own, place * (1 - ignored) * (1 - batch.ignore_mask.float())
 
 
 def _box_targets(batch: Batch, own: Tensor, place: Tensor) -> BoxTargets:
