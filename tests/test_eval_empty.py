@@ -19,11 +19,11 @@ def people(*scores):
 
 def test_shares_and_means_are_those_of_a_hand_computed_case(tmp_path):
     names = [tmp_path / str(i) for i in range(4)]
-    found = [people(), people(0.25), people(0.31, 0.45), people(0.1, 0.9, 0.5)]
+    found = [people(), people(0.25), people(0.36, 0.45), people(0.1, 0.9, 0.4)]
     report = score_empty(dict(zip(names, found, strict=True)))
     assert report.pictures == 4
-    assert report.with_somebody == {"0.25": 0.75, "0.3": 0.5, "0.4": 0.5, "0.5": 0.25}
-    assert report.per_picture == {"0.25": 1.25, "0.3": 1.0, "0.4": 0.75, "0.5": 0.5}
+    assert report.with_somebody == {"0.25": 0.75, "0.35": 0.5, "0.45": 0.5}
+    assert report.per_picture == {"0.25": 1.25, "0.35": 1.0, "0.45": 0.5}
     assert "| 0.25 or more | 75.0 | 1.250 |" in report.table()
 
 
@@ -56,13 +56,13 @@ def test_the_command_reports_who_was_found(folder, tmp_path, monkeypatch, capsys
     from xnect.types import PartialPose
 
     joints = np.linspace(10, 50, 36).reshape(18, 2)
-    found = iter([[PartialPose(joints, np.ones(18), np.zeros((18, 63)), 0.35)], []])
+    found = iter([[PartialPose(joints, np.ones(18), np.zeros((18, 63)), 0.4)], []])
     monkeypatch.setattr("xnect.eval.__main__.load_predict", lambda _: lambda _: next(found))
     report = tmp_path / "report"
     assert main(["empty", str(folder), "--report", str(report)]) == 0
-    assert "| 0.3 or more | 50.0 | 0.500 |" in capsys.readouterr().out
+    assert "| 0.35 or more | 50.0 | 0.500 |" in capsys.readouterr().out
     figures = json.loads((report / "report.json").read_text())
-    assert figures["with_somebody"]["0.4"] == 0 and figures["pictures"] == 2
+    assert figures["with_somebody"]["0.45"] == 0 and figures["pictures"] == 2
     assert cv2.imread(str(report / "worst.jpg")) is not None
     assert main(["empty", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("error: there is no folder")

@@ -23,7 +23,7 @@ class PresenceOptions:
     box_iou: float = 0.4  # of a box and that of the joints: the same person
     pose_iou: float = 0.3  # of the joints that Stage I and the refiner saw
     alone: float = 0.3  # what the refiner counts for by itself
-    single_at_least: float = 0.25  # person_score of who is given out of a single picture
+    single_at_least: float = 0.35  # person_score of who is given out of a single picture
     whole: float = 2.0  # with this much support the mean of the joints is believed as it is
 
 

@@ -34,12 +34,12 @@ from xnect.types import PartialPose, SecondPlaces
 class SideOptions:
     """How sides are followed.  Lengths are shares of the person's size."""
 
-    step: float = 0.04  # usual error of the predicted place of a joint, at 30 frames per second
+    step: float = 0.055  # usual error of the predicted place of a joint, at 30 frames per second
     link_at_most: float = 8.0  # log-odds: even the clearest link may be a wrong one
-    vote: float = 0.4  # of the network's margin, squared: small ones are as often wrong as right;
+    vote: float = 0.6  # of the network's margin, squared: small ones are as often wrong as right;
     # at 30 frames per second, as `facing`; less for each frame where there are more
     margin_at_most: float = 2.5
-    unclear: float = 2.0  # a link of fewer log-odds says nothing: wait for a clearer frame
+    unclear: float = 0.5  # a link of fewer log-odds says nothing: wait for a clearer frame
     together: float = 0.4  # of their distance before: two joints nearer than that are seen as one
     facing: float = 0.2  # log-odds of shoulders and hips that face one way
     belief_at_most: float = 10.0

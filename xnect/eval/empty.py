@@ -18,8 +18,8 @@ from xnect.eval.predictions import People2d, Predict, people2d
 from xnect.eval.tables import rows_of_table
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-SURE = (0.25, 0.3, 0.4, 0.5)
-"""`person_score` from which people are counted; single pictures give out those of 0.25."""
+SURE = (0.25, 0.35, 0.45)
+"""`person_score` from which people are counted; single pictures give out those of 0.35."""
 
 
 @dataclass(frozen=True)
