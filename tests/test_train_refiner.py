@@ -14,7 +14,7 @@ from xnect.network import build_network
 from xnect.refiner import SIDE_PX, PersonMaps, Refiner
 from xnect.skeleton import FLIP2D, J3D, SEEN_AS
 from xnect.train.checkpoint import save_weights
-from xnect.train.crops import BOX_PX, CUT_PX, joints_box, read_person_crops
+from xnect.train.crops import BOX_PX, CUT_PX, joints_box, read_person_crops, write_crops
 from xnect.train.person_augment import RefinerAugment, augment_person, cut_off, warp_of
 from xnect.train.person_crops import cut_out, facing, write_person_crops
 from xnect.train.refiner import People, PersonBatch, refiner_losses, start_from, step_losses
@@ -224,3 +224,26 @@ def test_bones_turn_and_mirror_with_the_picture(crops):
                 bone = (seen.joints3d_m[SEEN_AS.index(a)] - seen.joints3d_m[SEEN_AS.index(b)])[:2]
                 size = np.linalg.norm(limb) * np.linalg.norm(bone)
                 assert limb @ bone == pytest.approx(size, rel=1e-5)
+
+
+def test_without_people_to_validate_with_smaller_errors_of_bones_are_better(
+    crops, tmp_path, monkeypatch
+):
+    """The first figure is the one of which more is better: by it the best network is kept."""
+    from xnect.train import refiner
+
+    folder, validate = tmp_path / "set", []
+    folder.mkdir()
+    for name in ("renders", "dev-renders"):
+        write_crops(folder / name, crops)
+    monkeypatch.setattr(refiner, "train", lambda *_, **given: validate.append(given["validate"]))
+    monkeypatch.setattr(refiner, "bone_error", lambda *_: {"bone_error_mm": 101.0})
+    monkeypatch.setattr(refiner, "crop_pck", lambda *_: {"peak_pck": 0.5})
+    words = ["--people", str(folder), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert refiner_command(words) == 0
+    assert list(validate[0](None).items()) == [
+        ("minus_bone_error_mm", -101.0), ("bone_error_mm", 101.0)
+    ]  # fmt: skip
+    write_crops(folder / "dev", crops)
+    assert refiner_command(words) == 0
+    assert next(iter(validate[1](None))) == "peak_pck"

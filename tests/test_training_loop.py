@@ -525,3 +525,12 @@ def test_weights_files_keep_variances_that_half_precision_cannot_hold(tmp_path):
         again = {k: v.float() for k, v in load_file(tmp_path / "w.safetensors").items()}
         network.load_state_dict(again, strict=False)
         torch.testing.assert_close(network(images), said, rtol=0, atol=0.02)
+
+
+def test_a_last_look_that_fails_loses_no_step(tmp_path):
+    def broken(network):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(tmp_path, validate=broken)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == OPTIONS.steps
