@@ -28,7 +28,7 @@ from xnect.peaks import best_cells, read_codes, second_cells, side_margin
 from xnect.prepare import normalise
 from xnect.refiner import PERSON_PX, SIDE_PX
 from xnect.same_person import Looks, SameOptions, different
-from xnect.skeleton import FACE, FLIP2D, J2D
+from xnect.skeleton import FLIP2D, LIMB_JOINTS
 from xnect.squares import (
     Square,
     box_squares,
@@ -42,8 +42,6 @@ from xnect.squares import (
     turns,
 )
 from xnect.types import PartialPose, SecondPlaces
-
-_LIMBS = [j for j in range(len(FLIP2D)) if j not in FACE and j != J2D["neck"]]
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ def _look_upright(
         return
     turned = replace(where.of(tilted), turn_rad=tilt[tilted])
     again = _look_at(picture, turned, refiner, options)
-    surer = again.score[:, _LIMBS].sum(1) > seen.score[tilted][:, _LIMBS].sum(1)
+    surer = again.score[:, LIMB_JOINTS].sum(1) > seen.score[tilted][:, LIMB_JOINTS].sum(1)
     seen.put(tilted[surer], again.of(surer))
     where.put(tilted[surer], turned.of(surer))
 

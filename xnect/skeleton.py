@@ -41,6 +41,12 @@ JOINTS3D: tuple[str, ...] = (
 
 J2D = {name: i for i, name in enumerate(JOINTS2D)}
 J3D = {name: i for i, name in enumerate(JOINTS3D)}
+SIDES2D: tuple[tuple[int, int], ...] = tuple(
+    (J2D[f"right_{part}"], J2D[f"left_{part}"])
+    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+)
+"""Right and left 2D joint of each part of arms and legs."""
+LIMB_JOINTS = sorted(joint for pair in SIDES2D for joint in pair)
 FACE = [J2D[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
 """2D joints of the face."""
 ROOT = J3D["pelvis"]

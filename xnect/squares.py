@@ -126,7 +126,7 @@ def in_picture(cells: np.ndarray, where: Square) -> np.ndarray:
     """(P, J, 2) cells x, y -> pixels of the picture."""
     pixels = cells * STRIDE + (STRIDE - 1) / 2  # of the input
     scale = (where.side_px / SIDE_PX)[:, None, None]
-    way = (pixels - (SIDE_PX - 1) / 2) @ turns(where.turn_rad).mT
+    way = (pixels - (SIDE_PX - 1) / 2) @ turns(where.turn_rad).swapaxes(-1, -2)
     there: np.ndarray = way * scale + where.centre_px[:, None]
     return there
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xnect.skeleton import FLIP2D, J2D, JOINTS2D
+from xnect.skeleton import JOINTS2D, SIDES2D
 from xnect.types import PartialPose, SecondPlaces
 
 
@@ -47,10 +47,7 @@ class Paths:
     time_s: float
 
 
-RIGHT = np.array(
-    [J2D[f"right_{n}"] for n in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")]
-)
-PAIRS = np.stack([RIGHT, np.array(FLIP2D)[RIGHT]], 1)  # (6, 2) right and left
+PAIRS = np.array(SIDES2D)  # (6, 2) right and left
 
 _TAKEN = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])  # which peak of the right, of the left joint
 

@@ -26,7 +26,7 @@ from xnect.pipeline import fast_bf16
 from xnect.prepare import normalise
 from xnect.refine import look
 from xnect.refiner import SIDE_PX
-from xnect.skeleton import FACE, FLIP2D, J2D
+from xnect.skeleton import FLIP2D, LIMB_JOINTS
 from xnect.train.crops import PersonCrops, read_person_crops, write_labels
 from xnect.train.lanes import RESEARCH_CROPS, refuse_research
 from xnect.train.refiner_figures import CUT_TO_INPUT, in_input
@@ -38,8 +38,7 @@ PAIRS_AT_LEAST = 2
 """Of labelled joints, left and right, without which nothing is said."""
 
 _BATCH = 32
-_LIMBS = [j for j in range(len(FLIP2D)) if j not in FACE and j != J2D["neck"]]
-_TWIN = np.array([FLIP2D[j] if j in _LIMBS else j for j in range(len(FLIP2D))])
+_TWIN = np.array([FLIP2D[j] if j in LIMB_JOINTS else j for j in range(len(FLIP2D))])
 """Faces stay: their labels are not those of the limbs."""
 
 
@@ -60,7 +59,7 @@ def other_sides(network: nn.Module, crops: PersonCrops) -> np.ndarray:
         chance = np.log(heatmaps.clip(1e-3))
         for row, i in enumerate(people):
             there = crops.state[i] > 0
-            pairs = [j for j in _LIMBS if there[j] and there[_TWIN[j]]]
+            pairs = [j for j in LIMB_JOINTS if there[j] and there[_TWIN[j]]]
             if len(pairs) < 2 * PAIRS_AT_LEAST:
                 continue
             cells = np.rint((in_input(crops.joints_px[i][pairs]) - (STRIDE - 1) / 2) / STRIDE)

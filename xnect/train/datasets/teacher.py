@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xnect.errors import BadInput
-from xnect.skeleton import J2D, J3D, REFERENCE_CHAIN_M, chain_m
+from xnect.skeleton import J2D, J3D, REFERENCE_CHAIN_M, SIDES2D, chain_m
 from xnect.train.samples import read_arrays
 
 MIN_AGREEMENT = 0.8
@@ -106,10 +106,8 @@ def read_limbs(path: Path) -> dict[int, np.ndarray]:
     return dict(zip(data["annotation_id"].tolist(), limbs, strict=True))
 
 
-_PAIRS = tuple(
-    (J2D[f"left_{part}"], J2D[f"right_{part}"])
-    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-)
+_TORSO = [SIDES2D[0], SIDES2D[3]]  # shoulders, hips
+
 APART = 0.4
 """Torsos between a left joint and its right one from which on it can be told which is which."""
 
@@ -133,19 +131,19 @@ def sides_exchanged(joints_px: np.ndarray, state: np.ndarray, limbs_px: np.ndarr
     """
     torsos = [
         np.linalg.norm(joints_px[a] - joints_px[b])
-        for a, b in zip(_PAIRS[0], _PAIRS[3], strict=True)
+        for a, b in zip(*_TORSO, strict=True)
         if state[a] > 0 and state[b] > 0
     ]
     if not torsos:
         return False
     torso, exchanged = max(torsos), 0
-    for left, right in _PAIRS:
-        pair = joints_px[[left, right]]
-        if min(state[left], state[right]) <= 0:
+    for sides in map(list, SIDES2D):
+        pair = joints_px[sides]
+        if min(state[sides]) <= 0:
             continue
         if np.linalg.norm(pair[0] - pair[1]) < APART * torso:
             continue
-        seen = limbs_px[[left, right]]
+        seen = limbs_px[sides]
         if np.linalg.norm(seen - pair, axis=1).max() < AT * torso:
             return False
         exchanged += bool(np.linalg.norm(seen - pair[::-1], axis=1).max() < AT * torso)
