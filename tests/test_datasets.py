@@ -752,6 +752,8 @@ def test_lspet_leaves_out_who_has_other_sides_than_the_teacher_sees(tmp_path, ca
     sides = {n: labels[n] for n in ("left_ankle", "right_ankle")}
     assert kept({**exchanged, **sides}) == 1
     assert kept({name: place + 500 for name, place in exchanged.items()}) == 1
+    change(tmp_path / "lspet" / "train.json", "annotations", 0, "id", [10])  # no id: nobody's
+    assert kept(exchanged) == 1
 
 
 def render_fields(**changed):

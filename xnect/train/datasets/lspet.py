@@ -125,7 +125,8 @@ def lspet(root: Path, split: str = "train", teacher_file: Path | None = None) ->
 
 def _other_sides(annotation: dict[str, Any], sample: Sample, taught: _Taught) -> bool:
     """Whether the teacher sees somebody's left and right exchanged."""
-    limbs = taught.limbs.get(annotation.get("id", -1))
+    number = annotation.get("id")
+    limbs = taught.limbs.get(number) if isinstance(number, int) else None
     return limbs is not None and sides_exchanged(sample.joints_px[0], sample.state[0], limbs)
 
 
