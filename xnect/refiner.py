@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xnect.backbones import Features, create_backbone
+from xnect.heads.attention import Attention
 from xnect.heads.context import Context
 from xnect.heads.pose2d import BranchWidths, Upsample, conv, twice
 from xnect.heads.pose3d import Pose3dHead
@@ -48,18 +49,23 @@ class RefinerPreset:
     pose2d: BranchWidths
     pose3d: BranchWidths
     context: int
+    attention: int = 0  # channels of the tokens; 0: none
 
 
 _S = PRESETS["s"]
 
 REFINERS = {
     "s": RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context),
+    "sa": RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context, attention=192),
     "m": RefinerPreset(
         _S.backbone, 2 * _S.width, twice(_S.pose2d), twice(_S.pose3d), 2 * _S.context
     ),
 }
-"""`s` is Stage I's preset `s`, whose weights can be the start; `m` is twice as wide, and starts
-from `s` (`xnect.train.widen`)."""
+"""`s` is Stage I's preset `s`, whose weights can be the start; `sa` has attention besides; `m` is
+twice as wide (`xnect.train.widen`).  Both start from `s`."""
+
+BLOCKS = 4
+"""Of the attention."""
 
 
 class Refiner(nn.Module):
@@ -76,6 +82,9 @@ class Refiner(nn.Module):
         fine, coarse = features.channels
         widths, joints = preset.pose2d, len(JOINTS2D)
         self.context = Context(coarse, preset.context)
+        self.attention = (
+            Attention(coarse, preset.attention, BLOCKS, SIDE_PX // 16) if preset.attention else None
+        )
         self.upsample = Upsample(coarse, fine, widths)
         self.mid = conv(self.upsample.out_channels, widths.mid, 3)
         self.last = conv(widths.mid, widths.last, 3, widths.groups)
@@ -92,6 +101,8 @@ class Refiner(nn.Module):
         """(B, 3, H, W) -> maps at (H / 8, W / 8)."""
         fine, coarse = self.backbone(images)
         coarse = self.context(coarse)
+        if self.attention is not None:
+            coarse = self.attention(coarse)
         middle = self.mid(self.upsample(coarse, fine))
         seen = self.last(middle)
         offsets = self.offsets(seen).unflatten(1, (-1, 2))
