@@ -32,9 +32,7 @@ class Block(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         seen = self.query_key_value(self.norm_before(tokens))  # then (3, B, heads, N, c)
-        seen = seen.unflatten(2, (3, self.heads, HEAD)).permute(
-            2, 0, 3, 1, 4
-        )
+        seen = seen.unflatten(2, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(seen[0], seen[1], seen[2])
         tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
         added: Tensor = self.shrink(F.gelu(self.grow(self.norm_between(tokens))))
