@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from xnect.errors import UnknownName
+from xnect.errors import BadInput, UnknownName
 from xnect.network import channels_last
 from xnect.refiner import Refiner
 from xnect.train.optimizers import ADAM_SHARE, Optimizers, as_matrix, inner_weights, make_optimizer
@@ -109,3 +109,8 @@ def test_beside_muon_the_outputs_learn_at_a_smaller_rate():
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(UnknownName, match="sgd"):
         make_optimizer(small(), TrainOptions(optimizer="sgd"))
+
+
+def test_muon_is_refused_where_it_would_train_nothing():
+    with pytest.raises(BadInput, match="this network has none"):
+        make_optimizer(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), MUON)

@@ -534,3 +534,19 @@ def test_a_last_look_that_fails_loses_no_step(tmp_path):
     with pytest.raises(RuntimeError, match="out of memory"):
         run(tmp_path, validate=broken)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == OPTIONS.steps
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", (0.5, 20_000)),
+        ("--hours 2", (2.0, 0)),
+        ("--hours 2 --steps 7", (2.0, 7)),
+        ("--steps 7 --hours 2", (2.0, 7)),
+    ],
+)
+def test_hours_count_where_steps_are_the_default(words, expected):
+    parser = argparse.ArgumentParser()
+    add_flags(parser, TrainOptions(hours=0.5, steps=20_000))
+    flags = parser.parse_args(words.split())
+    assert (flags.hours, flags.steps) == expected

@@ -84,11 +84,13 @@ def make_optimizer(network: nn.Module, options: TrainOptions) -> Optimizers:
 
     Raises:
         UnknownName: an optimizer that there is not.
-        BadInput: torch is too old for Muon.
+        BadInput: torch is too old for Muon, or the network has nothing for it.
     """
     if options.optimizer not in OPTIMIZERS:
         raise UnknownName("optimizer", options.optimizer, OPTIMIZERS)
     inner = inner_weights(network) if options.optimizer == "muon" else []
+    if options.optimizer == "muon" and not inner:
+        raise BadInput("--optimizer muon is for convolutions, this network has none: take adamw")
     taken = {id(weight) for weight in inner}
     others = [p for p in network.parameters() if id(p) not in taken]
     rate, decay = options.learning_rate, options.weight_decay

@@ -92,12 +92,32 @@ def add_flags(
     *,
     without: Collection[str] = (),
 ) -> None:
-    """A flag for each of `TrainOptions` but those that this training knows nothing of."""
+    """A flag for each of `TrainOptions` but those that this training knows nothing of.
+
+    `--hours` makes a schedule of hours also where the default is one of steps.
+    """
     for name, value in asdict(defaults).items():
         if name in without:
             continue
         flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
+        if name == "hours" and defaults.steps:
+            parser.add_argument(flag, type=float, default=value, action=_ByHours)
+        elif isinstance(value, bool):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)
         else:
             parser.add_argument(flag, type=type(value), default=value)
+
+
+class _ByHours(argparse.Action):
+    """`--hours`, where `steps` are the default: these are no longer meant, unless they are told."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.hours = values
+        if namespace.steps == parser.get_default("steps"):
+            namespace.steps = 0
