@@ -49,6 +49,8 @@ class Camera:
     def __post_init__(self) -> None:
         dist = tuple(np.ravel(np.asarray(self.dist, np.float64)).tolist())  # OpenCV's are (1, 5)
         object.__setattr__(self, "dist", dist)
+        for name in ("fx_px", "fy_px", "cx_px", "cy_px"):  # whatever numpy types they had
+            object.__setattr__(self, name, float(getattr(self, name)))
         positive = (self.fx_px, self.fy_px, self.width_px, self.height_px)
         if not (np.isfinite(positive).all() and min(positive) > 0):
             fx, fy, width, height = positive
@@ -56,6 +58,8 @@ class Camera:
                 "fx, fy, width and height of a camera must be positive numbers, "
                 f"got {fx:g}, {fy:g}, {width:g} and {height:g}"
             )
+        for name in ("width_px", "height_px"):
+            object.__setattr__(self, name, int(getattr(self, name)))
         if not np.isfinite([self.cx_px, self.cy_px, *dist]).all():
             raise BadCamera("the centre and the distortion of a camera must be finite numbers")
         if len(dist) not in DIST_SIZES:

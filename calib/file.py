@@ -75,10 +75,20 @@ def load_origin(path: str | Path) -> Origin:
     path = Path(path)
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     said = _from_json(text, path).get("origin") if text.lstrip().startswith("{") else None
-    known = {field.name for field in fields(Origin)}
     if not isinstance(said, dict):  # none, or something written by hand
         return Origin()
-    return Origin(**{k: v for k, v in said.items() if k in known})
+    texts = {field.name for field in fields(Origin) if field.default == ""}
+    known = {field.name: str if field.name in texts else float for field in fields(Origin)}
+    right = {k: v for k, v in said.items() if k in known and _is_a(known[k], v)}
+    return Origin(**right)
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Whether a value of a JSON file is a text, or a finite number."""
+    if kind is str:
+        return isinstance(value, str)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < math.inf  # type: ignore[arg-type]
 
 
 def save_camera(path: str | Path, camera: Camera, origin: Origin | None = None) -> Path:
@@ -159,6 +169,7 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
     if not text.lstrip().startswith("%YAML"):
         text = "%YAML:1.0\n---\n" + text  # OpenCV insists on its first line
     found: dict[str, np.ndarray] = {}
+    optional: dict[str, np.ndarray] = {}
     model = ""
     try:
         storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
@@ -167,6 +178,9 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
             if node := next((node for node in nodes if not node.empty()), None):
                 found[key] = _numbers(node)
         floor = {key: _numbers(storage.getNode(name)) for key, name in _YAML_FLOOR.items()}
+        names = (*_YAML_NAMES["dist"], *_YAML_FLOOR.values())
+        there = {name: node for name in names if not (node := storage.getNode(name)).empty()}
+        optional = {name: _numbers(node) for name, node in there.items() if not _is_empty(node)}
         model = str(storage.getNode("distortion_model").string())
         if storage.getNode("fisheye_model").real() == 1:
             model = "fisheye"
@@ -182,6 +196,8 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
             f"{path} is neither a JSON nor an OpenCV YAML camera: needed are {', '.join(JSON_KEYS)}"
             ", or camera_matrix, image_width and image_height"
         )
+    if unread := [name for name, numbers in optional.items() if not numbers.size]:
+        raise ValueError(f"{path}: {', '.join(unread)} must be numbers, or not be there at all")
     matrix = found["matrix"].reshape(3, 3)
     return {
         "fx": matrix[0, 0], "fy": matrix[1, 1], "cx": matrix[0, 2], "cy": matrix[1, 2],
@@ -197,22 +213,31 @@ def _yaml_floor(found: dict[str, np.ndarray]) -> dict[str, Any] | None:
     return {"normal": found["normal"].tolist(), "distance_m": found["distance_m"].item()}
 
 
+def _is_empty(node: Any) -> bool:
+    """Whether a YAML node is a list or matrix of nothing, as of a camera without distortion."""
+    data = node.getNode("data") if node.isMap() else node
+    return bool(data.isNone() or (data.isSeq() and data.size() == 0))
+
+
 def _numbers(node: Any) -> np.ndarray:
-    """(N,) numbers of a YAML node: a number, OpenCV's matrix, or ROS's map with `data`; else ()."""
+    """(N,) numbers of a YAML node: a number, a list, or a map with `data`; else ()."""
     if node.isReal() or node.isInt():
         return np.array([node.real()])
-    if not node.isMap():
+    data = node if node.isSeq() else node.getNode("data") if node.isMap() else None
+    parts = [data.at(i) for i in range(data.size())] if data is not None else []
+    if not all(part.isReal() or part.isInt() for part in parts):
         return np.zeros(0)
-    data = node.getNode("data")
-    return np.array([data.at(i).real() for i in range(data.size())], np.float64)
+    return np.array([part.real() for part in parts], np.float64)
 
 
 def _checked(values: dict[str, Any], path: Path) -> Camera:
     """The camera, or one sentence about the first value that cannot be."""
     try:
         fx, fy, cx, cy, width, height = (float(values[key]) for key in JSON_KEYS)
-        dist = tuple(float(value) for value in values.get("dist") or ())
-    except (TypeError, ValueError):
+        if isinstance(given := values.get("dist") or (), str):
+            raise TypeError("a text is a row of characters")
+        dist = tuple(float(value) for value in given)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{path} holds something that is not a number") from None
     if not np.isfinite([fx, fy, cx, cy, width, height, *dist]).all():
         raise ValueError(f"{path} holds a value that is not finite")
@@ -223,7 +248,9 @@ def _checked(values: dict[str, Any], path: Path) -> Camera:
         )
     if len(dist) not in DIST_SIZES:
         raise ValueError(f"{path}: dist must have 0, 4, 5, 8, 12 or 14 numbers, got {len(dist)}")
-    calibrated = bool(values.get("calibrated", True))
+    calibrated = values.get("calibrated", True)
+    if not isinstance(calibrated, bool):
+        raise ValueError(f"{path}: calibrated must be true or false, got {calibrated!r}")
     floor = _checked_floor(values.get("floor"), path)
     return Camera(fx, fy, cx, cy, round(width), round(height), dist, calibrated, floor)
 
@@ -235,7 +262,7 @@ def _checked_floor(value: Any, path: Path) -> Floor | None:
     try:
         x, y, z = (float(v) for v in value["normal"])
         distance_m = float(value["distance_m"])
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         raise ValueError(f"{path}: floor must have normal (3 numbers) and distance_m") from None
     if not (abs(math.hypot(x, y, z) - 1) < 0.01 and math.isfinite(distance_m) and distance_m > 0):
         raise ValueError(

@@ -31,6 +31,8 @@ class Floor:
     distance_m: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "normal", tuple(map(float, self.normal)))
+        object.__setattr__(self, "distance_m", float(self.distance_m))
         length = math.sqrt(sum(x * x for x in self.normal)) if len(self.normal) == 3 else 0.0
         if not (abs(length - 1) < 1e-3 and math.isfinite(self.distance_m) and self.distance_m > 0):
             raise CannotCalibrate(

@@ -290,6 +290,7 @@ def evaluate(
         CannotWrite: The report or the answers cannot be written.
     """
     samples = find_samples(folder, labels)
+    wanted = {sample.file: sample.label for sample in samples}
     about = {
         "model": opened.name, "weights_sha256": fingerprint(opened.model),
         "data": str(folder.resolve()), "input_hw": list(opened.config.input_hw),
@@ -299,7 +300,7 @@ def evaluate(
     start, before, stopped = time.perf_counter(), len(answers.lines), False
     try:
         rest = [sample for sample in samples if sample.file not in answers.lines]
-        correct = sum(_hit(line, 1) for line in answers.lines.values())
+        correct = sum(_hit(line, 1) for line in _labelled(answers.lines, wanted))
         for lines in _answer(folder, rest, opened, workers=workers, batch=batch):
             answers.append(lines)
             correct += sum(_hit(line, 1) for line in lines)
@@ -310,8 +311,7 @@ def evaluate(
     finally:
         answers.close()
     seconds = time.perf_counter() - start
-    wanted = {sample.file: sample.label for sample in samples}
-    lines = [line for file, line in answers.lines.items() if file in wanted]
+    lines = list(_labelled(answers.lines, wanted))
     seen = [line for line in lines if "top" in line]
     problems = tuple(str(line["problem"]) for line in lines if "problem" in line)
     fresh = len(answers.lines) - before
@@ -362,6 +362,13 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _labelled(
+    lines: Mapping[str, Mapping[str, Any]], labels: Mapping[str, int]
+) -> list[Mapping[str, Any]]:
+    """The answers for the files of `labels`, with these: they may have been others before."""
+    return [{**line, "label": labels[file]} for file, line in lines.items() if file in labels]
 
 
 def _hit(line: Mapping[str, Any], top: int) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from xnect.calib.camera import Camera
 from xnect.calib.file import Origin, camera_of_fov, load_camera, load_origin, save_camera
+from xnect.calib.floor import Floor
 
 CAMERA = Camera(1234.5, 1230.25, 640.125, 355.5, 1280, 720, (0.1, -0.2, 0.001, 0.002, 0.03))
 
@@ -122,3 +123,70 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     text = (tmp_path / "a.json").read_text()
     (tmp_path / "b.json").write_text(text, encoding="utf-8-sig")
     assert same(load_camera(tmp_path / "b.json"), CAMERA)
+
+
+PLAIN = (
+    "image_width: 1280\nimage_height: 720\n"
+    "camera_matrix: [1234.5, 0, 640.125, 0, 1230.25, 355.5, 0, 0, 1]\n"
+)
+
+
+def test_a_yaml_with_plain_lists_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "camera.yml"
+    dist = "distortion_coefficients: [ 0.1, -0.2, 0.001, 0.002, 0.03 ]\n"
+    path.write_text(PLAIN + dist + "floor_normal: [ 0., -1., 0. ]\nfloor_distance_m: 1.5\n")
+    camera = load_camera(path)
+    assert camera.dist == (0.1, -0.2, 0.001, 0.002, 0.03)
+    assert camera.floor == Floor((0.0, -1.0, 0.0), 1.5)
+    path.write_text(PLAIN + "distortion_coefficients: []\n")
+    assert load_camera(path).dist == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("distortion_coefficients: hello", "distortion_coefficients"),
+        ("distortion_coefficients: [ [ 0.1, 0.2, 0, 0 ] ]", "distortion_coefficients"),
+        ("floor_normal: up\nfloor_distance_m: 1.5", "floor_normal"),
+    ],
+)
+def test_a_yaml_that_says_what_is_no_number_is_refused(
+    tmp_path: Path, line: str, name: str
+) -> None:
+    path = tmp_path / "camera.yml"
+    path.write_text(PLAIN + line + "\n")
+    with pytest.raises(ValueError, match=f"{name} must be numbers"):
+        load_camera(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [("dist", "12345", "not a number"), ("calibrated", "false", "true or false"),
+     ("fx", 10**400, "not a number")],
+)  # fmt: skip
+def test_a_json_of_wrong_kinds_is_refused(
+    tmp_path: Path, key: str, value: object, word: str
+) -> None:
+    path = tmp_path / "camera.json"
+    good = {"fx": 900, "fy": 900, "cx": 640, "cy": 360, "width": 1280, "height": 720}
+    path.write_text(json.dumps({**good, key: value}))
+    with pytest.raises(ValueError, match=word):
+        load_camera(path)
+
+
+def test_of_an_origin_only_values_of_the_right_kind_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "camera.json"
+    said = {"source": 5, "reprojection_error_px": "0.3", "fx_sd_px": 2, "floor_source": "board"}
+    good = {"fx": 900, "fy": 900, "cx": 640, "cy": 360, "width": 1280, "height": 720}
+    path.write_text(json.dumps({**good, "origin": said}))
+    assert load_origin(path) == Origin(fx_sd_px=2, floor_source="board")
+
+
+@pytest.mark.parametrize("name", ["camera.json", "camera.yml"])
+def test_numbers_of_numpy_are_saved(tmp_path: Path, name: str) -> None:
+    floor = Floor(tuple(np.float32([0, -1, 0])), np.float32(1.5))
+    camera = Camera(
+        np.float32(900), np.float64(900), np.int64(640), 360.0, np.int64(1280), np.int32(720),
+        floor=floor,
+    )  # fmt: skip
+    assert same(load_camera(save_camera(tmp_path / name, camera)), camera)

@@ -383,6 +383,12 @@ def test_top1_and_top5_of_a_folder(
     assert out.with_suffix(".jsonl").read_bytes() == before
     assert read_report(out)["top1"] == 50.0
     assert read_report(out)["images_per_s"] is None
+    other = tmp_path / "labels.csv"
+    files = [p.relative_to(labelled).as_posix() for p in sorted(labelled.rglob("*.png"))]
+    other.write_text("".join(f"{file},999\n" for file in files))
+    assert main([*command, "--labels", str(other), "--quiet"]) == OK  # nor with other labels
+    assert out.with_suffix(".jsonl").read_bytes() == before
+    assert read_report(out)["top1"] == 0.0
 
 
 def test_an_evaluation_that_was_stopped_goes_on(

@@ -290,3 +290,17 @@ def test_the_stage_benchmark_writes_machine_and_median_and_p95(tmp_path, monkeyp
         assert 0 < clip_figures["ms"]["whole"]["median"] <= clip_figures["ms"]["whole"]["p95"]
     assert {"processor", "cores", "torch", "commit"} <= figures["machine"].keys()
     assert "| network | 1.0 / 1.0 | 1.0 / 1.0 |" in capsys.readouterr().out
+
+
+def test_a_joint_that_is_nowhere_spoils_no_figure_of_the_others():
+    results = take()
+    first = results[4].people[0]
+    px, joints = first.joints2d_px.copy(), first.joints3d_m.copy()
+    px[3], joints[5] = np.nan, np.nan
+    broken = dataclasses.replace(
+        first, joints2d_px=px, joints3d_m=joints, bone_lengths_m=np.full(21, np.nan)
+    )
+    results[4] = dataclasses.replace(results[4], people=(broken, *results[4].people[1:]))
+    seen = evaluate_clip(results, people=3)
+    assert (seen.exchanged_ids, seen.not_finite, seen.bone_change) == (0, 1, 0)
+    assert max(seen.jitter_px, seen.jitter_mm) < 1e-6

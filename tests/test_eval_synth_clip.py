@@ -264,7 +264,7 @@ def test_another_file_is_no_truth(tmp_path, changes, sentence):
 
 def test_bad_input_is_one_sentence(tmp_path):
     results, truth = clip()
-    with pytest.raises(BadInput, match="there is no ground truth"):
+    with pytest.raises(BadInput, match="cannot read the ground truth"):
         read_truth(tmp_path / "nothing.npz")
     (tmp_path / "text.npz").write_text("no arrays")
     with pytest.raises(BadInput, match="damaged"):

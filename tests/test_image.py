@@ -71,3 +71,12 @@ def test_what_is_no_picture_is_refused_in_one_sentence(bad: object, word: str) -
         as_rgb8(bad)
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "HSV", "YCbCr", "RGB", "L"])
+def test_pictures_of_pillow_keep_their_colours(mode: str) -> None:
+    from PIL import Image
+
+    red = Image.new("RGB", (4, 3), (200, 30, 40))
+    converted = red.convert(mode)
+    np.testing.assert_array_equal(as_rgb8(converted), np.asarray(converted.convert("RGB")))

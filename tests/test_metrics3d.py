@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from xnect.eval.metrics import auc3d, mpjpe, n_mpjpe, pa_mpjpe, pck3d, procrustes
+from xnect.eval.metrics import (
+    auc3d,
+    mpjpe,
+    n_mpjpe,
+    pa_mpjpe,
+    pck3d,
+    pose_figures,
+    procrustes,
+)
+from xnect.skeleton import J3D
 
 
 @pytest.fixture
@@ -92,3 +101,17 @@ def test_pck_and_auc_of_a_known_error():
 def test_nothing_valid_is_nan():
     poses = np.zeros((1, 21, 3))
     assert np.isnan(mpjpe(poses, poses, np.zeros((1, 21), bool)))
+
+
+def test_joints_that_do_not_count_bend_nothing_and_nan_is_no_crash():
+    true = np.random.default_rng(1).normal(size=(3, 21, 3))
+    pred, valid = true.copy(), np.ones((3, 21), bool)
+    for side in ("left", "right"):
+        valid[:, J3D[f"{side}_ankle"]] = False
+        true[:, J3D[f"{side}_ankle"]] = 9.0
+    figures = pose_figures(pred, true, valid)
+    assert np.isnan(figures.knee_deg)
+    assert figures.elbow_deg == pytest.approx(0, abs=1e-9)
+    pred[1, 4] = np.nan
+    assert np.isnan(pa_mpjpe(pred, true, valid))
+    np.testing.assert_allclose(procrustes(pred, true, valid)[2], pred[2], atol=1e-9)

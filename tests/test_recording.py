@@ -404,3 +404,21 @@ def test_a_spool_from_before_there_were_all_fields_is_read(tmp_path, lacks):
         old.append(frame, kept.tobytes())
     old.close()
     assert_same_results(load_recording(tmp_path / "old.npz").results, results)
+
+
+@pytest.mark.parametrize("name", ["joints3d_m", "rotations_quat_wxyz", "fps", "person_frame"])
+def test_a_recording_of_other_shapes_order_or_rate_is_one_sentence(tmp_path, name):
+    path = save_recording(tmp_path / "c.npz", take(TIMES_S, PRESENT))
+    with np.load(path) as file:
+        arrays = dict(file)
+    if name == "fps":
+        said = json.loads(str(arrays["description_json"]))
+        said["frame_rate"]["nominal_fps"] = 0
+        arrays["description_json"] = np.array(json.dumps(said))
+    elif name == "person_frame":
+        arrays[name] = arrays[name][::-1]
+    else:
+        arrays[name] = arrays[name][:, :, :-1] if name[0] == "r" else arrays[name][:, :-1]
+    np.savez(path, **arrays)
+    with pytest.raises(BadInput, match="damaged"):
+        load_recording(path)

@@ -67,3 +67,15 @@ def test_a_damaged_record_ends_the_file(spool):
     got = read(spool.path)[1:]
     assert 0 < len(got) < 4
     assert got == [({"n": n}, b"data" * 10) for n in range(len(got))]
+
+
+def test_a_run_that_ends_leaves_the_spool_of_another_at_its_place_alone(tmp_path):
+    first = Spool(tmp_path / "a.spool", {"run": 1})
+    second = Spool(tmp_path / "a.spool", {"run": 2})  # moves that of the first aside
+    first.remove()
+    second.append({"n": 1}, b"one")
+    second.close()
+    assert read(tmp_path / "a.spool") == [({"run": 2}, b""), ({"n": 1}, b"one")]
+    second = Spool(tmp_path / "b.spool", {"run": 2})
+    second.remove()
+    assert not (tmp_path / "b.spool").exists()

@@ -290,3 +290,17 @@ def test_a_moving_camera_goes_with_a_crowd(assets, monkeypatch, tmp_path, capsys
     flags = ["--data", str(PACK), "--out", str(tmp_path / "c.mp4"), "--moving"]
     assert main(["clip", *flags]) == 2
     assert "--style crowd" in capsys.readouterr().err
+
+
+def test_a_clip_that_is_interrupted_leaves_the_one_before(tmp_path):
+    path = tmp_path / "c.mp4"
+    path.write_bytes(b"old")
+
+    def stopped():
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        clips.write_clip(path, stopped())
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["c.mp4"]

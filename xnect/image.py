@@ -13,12 +13,19 @@ RULES = (
 )
 
 
+_NOT_RGB = ("P", "PA", "CMYK", "HSV", "YCbCr", "LAB")
+"""Modes of Pillow's images whose numbers are no colours, or others."""
+
+
 def as_rgb8(image: Any) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a picture of any usual kind; the input itself if it is one already.
 
     Grey is repeated in three channels.  The alpha of RGBA is dropped.  uint16 uses its whole
-    range (65535 -> 255).  Float must lie in 0..1.  Anything else raises `BadInput`.
+    range (65535 -> 255).  Float must lie in 0..1.  Pillow's images of palettes or other colours are
+    made RGB.  Anything else raises `BadInput`.
     """
+    if getattr(image, "mode", None) in _NOT_RGB and hasattr(image, "convert"):
+        image = image.convert("RGB")
     try:
         array = np.asarray(image)
     except Exception as error:  # what a foreign object's __array__ raises is not ours to know

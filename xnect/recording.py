@@ -441,6 +441,13 @@ def _check_whole(read: Recording) -> None:
     frames, people = len(read.time_s), len(read.track_id)
     per_frame = (read.frame_index, read.image_hw, read.camera_number, read.timings_ms)
     per_row = [read.person_frame, *(getattr(read, name) for name in PERSON_ROW.names or ())]
+    for name in PERSON_ROW.names or ():
+        if getattr(read, name).shape[1:] != PERSON_ROW[name].shape:
+            raise ValueError(f"{name} of another shape")
+    if not 0 < read.fps < np.inf:
+        raise ValueError(f"a frame rate of {read.fps}")
+    if (np.diff(read.person_frame) < 0).any():
+        raise ValueError("people out of order")
     for arrays_of, count in ((per_frame, frames), (per_row, people)):
         if any(len(array) != count for array in arrays_of):
             raise ValueError("arrays of different lengths")

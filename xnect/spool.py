@@ -60,9 +60,14 @@ class Spool:
         self._file.close()
 
     def remove(self) -> None:
-        """Close the file and delete it."""
+        """Close the file and delete it, unless another run has put its own at the same place."""
+        mine = os.fstat(self._file.fileno())
         self._file.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            if os.path.samestat(mine, os.stat(self.path)):
+                self.path.unlink()
+        except FileNotFoundError:
+            pass  # somebody else did
 
     def _write(self, data: bytes) -> None:
         """All of `data` at the end of the file, or nothing of it."""

@@ -134,13 +134,19 @@ def _exchanged(before: Sequence[Person], after: Sequence[Person]) -> int:
 
 def _apart(a: Person, b: Person) -> float:
     """Mean distance of the joints that both show, in heights of the first one's box."""
-    both = (a.joints2d_score > 0) & (b.joints2d_score > 0)
+    shown = _shown(a)
+    both = shown & _shown(b)
     if not both.any():
         return FAR
-    seen = a.joints2d_px[a.joints2d_score > 0]
+    seen = a.joints2d_px[shown]
     size = float(max(*np.ptp(seen, axis=0), 1.0))
     way = a.joints2d_px[both] - b.joints2d_px[both]
     return float(np.hypot(way[:, 0], way[:, 1]).mean()) / size
+
+
+def _shown(person: Person) -> np.ndarray:
+    """(18,) bool: joints that are seen somewhere."""
+    return (person.joints2d_score > 0) & np.isfinite(person.joints2d_px).all(-1)
 
 
 def _jitter(frames: Sequence[Sequence[Person]]) -> tuple[float, float]:
@@ -149,11 +155,12 @@ def _jitter(frames: Sequence[Sequence[Person]]) -> tuple[float, float]:
     for three in zip(by_id, by_id[1:], by_id[2:], strict=False):
         for track in three[0].keys() & three[1].keys() & three[2].keys():
             a, b, c = (frame[track] for frame in three)
-            seen = (a.joints2d_score > 0) & (b.joints2d_score > 0) & (c.joints2d_score > 0)
+            seen = _shown(a) & _shown(b) & _shown(c)
             flat = (a.joints2d_px - 2 * b.joints2d_px + c.joints2d_px)[seen]
             in_px.append(np.linalg.norm(flat, axis=-1))
             local = [p.joints3d_m - p.root_m for p in (a, b, c)]
-            in_m.append(np.linalg.norm(local[0] - 2 * local[1] + local[2], axis=-1))
+            moved = np.linalg.norm(local[0] - 2 * local[1] + local[2], axis=-1)
+            in_m.append(moved[np.isfinite(moved)])
     if not in_px:
         return float("nan"), float("nan")
     return float(np.median(np.concatenate(in_px))), float(np.median(np.concatenate(in_m)))
@@ -163,7 +170,8 @@ def _bone_change(frames: Sequence[Sequence[Person]]) -> float:
     lengths: dict[int, list[np.ndarray]] = {}
     for frame in frames:
         for person in frame:
-            lengths.setdefault(person.track_id, []).append(person.bone_lengths_m)
+            if np.isfinite(person.bone_lengths_m).all():
+                lengths.setdefault(person.track_id, []).append(person.bone_lengths_m)
     changes = [
         np.ptp(rows, axis=0) / np.maximum(np.median(rows, axis=0), 1e-3)
         for rows in map(np.array, lengths.values())

@@ -120,6 +120,7 @@ def pose_figures(
     state = np.full(errors.shape, -1.0) if visible is None else np.asarray(visible, np.float64)
     right = (errors < PCK_THRESHOLD_M).astype(np.float64)
     seen, hidden = ok & (state > 0), ok & (state == 0)
+    counted = np.where(ok[..., None], true_m, np.nan)
     return PoseFigures(
         poses=len(errors),
         mpjpe_mm=1000 * _mean(errors, ok),
@@ -131,8 +132,8 @@ def pose_figures(
         occluded_mpjpe_mm=1000 * _mean(errors, hidden),
         visible_pck_150mm=_mean(right, seen),
         occluded_pck_150mm=_mean(right, hidden),
-        knee_deg=bend_error_deg(pred_m, true_m, KNEE),
-        elbow_deg=bend_error_deg(pred_m, true_m, ELBOW),
+        knee_deg=bend_error_deg(pred_m, counted, KNEE),
+        elbow_deg=bend_error_deg(pred_m, counted, ELBOW),
         by_joint_mm=dict(zip(JOINTS3D, (1000 * by_joint(errors, ok)).tolist(), strict=True)),
     )
 
@@ -216,7 +217,8 @@ def procrustes(
 ) -> np.ndarray:
     """(..., K, 3) predictions moved by the similarity that brings the valid joints nearest.
 
-    Proper rotations only: a mirrored pose stays mirrored (Umeyama 1991, eqs. 38-43).
+    Proper rotations only: a mirrored pose stays mirrored (Umeyama 1991, eqs. 38-43).  A pose with
+    a joint that counts and is not finite is nan.
     """
     pred, true = np.asarray(pred_m, np.float64), np.asarray(true_m, np.float64)
     w = _weights(true, valid)[..., None]
@@ -226,7 +228,10 @@ def procrustes(
     pred_mean = (w * pred).sum(-2, keepdims=True) / total
     true_mean = (w * true).sum(-2, keepdims=True) / total
     p, t = pred - pred_mean, true - true_mean
-    u, s, vt = np.linalg.svd(np.swapaxes(w * t, -1, -2) @ p)  # covariance (..., 3, 3)
+    covariance = np.swapaxes(w * t, -1, -2) @ p  # (..., 3, 3)
+    known = np.isfinite(covariance).all((-1, -2))
+    u, s, vt = np.linalg.svd(np.where(known[..., None, None], covariance, 0))
+    s = np.where(known[..., None], s, np.nan)
     sign = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
     u = u * np.stack([np.ones_like(sign), np.ones_like(sign), sign], -1)[..., None, :]
     spread = np.maximum((w * p * p).sum((-1, -2)), 1e-12)

@@ -20,7 +20,6 @@ missed nor as found: whoever is paired with them is left out of that frame as we
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -40,6 +39,7 @@ from xnect.eval.identities import (
 from xnect.eval.metrics import PoseFigures, accelerations, pose_figures, root_relative
 from xnect.eval.predictions import people2d
 from xnect.eval.tables import rows_of_table
+from xnect.npz import read_npz
 from xnect.skeleton import BODY, J3D, JOINTS2D, JOINTS3D, ROOT, SEEN_AS
 from xnect.types import Person, Result
 
@@ -133,8 +133,7 @@ def read_truth(path: str | Path) -> Truth:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_npz(path, "the ground truth")
         truth = Truth(
             arrays["joints3d_m"].astype(np.float64),
             arrays["joints2d_px"].astype(np.float64),
@@ -143,9 +142,9 @@ def read_truth(path: str | Path) -> Truth:
             arrays.get("contact"),
         )
         names = [tuple(arrays[f"joints{d}d_names"].tolist()) for d in (2, 3)]
-    except FileNotFoundError as error:
-        raise BadInput(f"there is no ground truth {path}") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError) as error:
+        if isinstance(error, BadInput):
+            raise
         raise BadInput(f"{path} is damaged, or not the ground truth of a clip") from error
     except KeyError as error:
         raise BadInput(f"{path} is not the ground truth of a clip: it lacks {error}") from error

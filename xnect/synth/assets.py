@@ -8,6 +8,7 @@ World axes: x to the person's left, y up, z to the front; metres.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,7 @@ def load_assets(folder: str | Path, *, texture_px: int = 256) -> Assets:
                            "that holds body.npz, clothes.npz and motion.npz")  # fmt: skip
     try:
         return _load(folder, texture_px)
-    except (KeyError, ValueError, BadZipFile) as error:
+    except (KeyError, ValueError, BadZipFile, zlib.error) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"the asset pack in {folder} is damaged or incomplete: {error}") from error

@@ -235,12 +235,32 @@ def render_clip(
 
 
 def write_clip(path: Path, frames: Iterator[tuple[Picture, Scene]]) -> Path:
-    """Write the H.264 video and, beside it, `<stem>_truth.npz`; returns the path of the latter."""
-    import av
+    """Write the H.264 video and, beside it, `<stem>_truth.npz`; returns the path of the latter.
 
+    An earlier video of that name is replaced when all is done.
+    """
     labels: list[Labels] = []
     scenes: list[Scene] = []
     path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        _encode(part, frames, labels, scenes)
+        truth = _write_truth(path.with_name(path.stem + "_truth.npz"), labels, scenes)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return truth
+
+
+def _encode(
+    path: Path,
+    frames: Iterator[tuple[Picture, Scene]],
+    labels: list[Labels],
+    scenes: list[Scene],
+) -> None:
+    """Write the video; labels and scenes of its frames are appended to the lists."""
+    import av
+
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE_HZ)
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "21", "preset": "slow"}
@@ -253,7 +273,6 @@ def write_clip(path: Path, frames: Iterator[tuple[Picture, Scene]]) -> Path:
             video = av.VideoFrame.from_ndarray(picture.image, format="rgb24")
             container.mux(stream.encode(video))
         container.mux(stream.encode())
-    return _write_truth(path.with_name(path.stem + "_truth.npz"), labels, scenes)
 
 
 def _write_truth(path: Path, labels: Sequence[Labels], scenes: Sequence[Scene]) -> Path:
