@@ -311,7 +311,7 @@ def evaluate(
     finally:
         answers.close()
     seconds = time.perf_counter() - start
-    lines = list(_labelled(answers.lines, wanted))
+    lines = _labelled(answers.lines, wanted)
     seen = [line for line in lines if "top" in line]
     problems = tuple(str(line["problem"]) for line in lines if "problem" in line)
     fresh = len(answers.lines) - before
@@ -366,7 +366,7 @@ def fingerprint(model: nn.Module) -> str:
 
 def _labelled(
     lines: Mapping[str, Mapping[str, Any]], labels: Mapping[str, int]
-) -> list[Mapping[str, Any]]:
+) -> list[dict[str, Any]]:
     """The answers for the files of `labels`, with these: they may have been others before."""
     return [{**line, "label": labels[file]} for file, line in lines.items() if file in labels]
 
