@@ -262,6 +262,11 @@ def test_measured_lengths_are_the_bones_that_were_seen() -> None:
     left, right = J3D["left_knee"], J3D["right_knee"]
     assert lengths[left] == lengths[right]
     assert np.array_equal(measured_lengths([]), BODY.lengths_m)
+    unseen = np.where(np.arange(JOINTS) == J3D["right_wrist"], 0.0, 1.0)
+    poses = [replace(pose, score=pose.score * unseen) for pose in seen(1.1 * points)]
+    lengths = measured_lengths(poses)  # the side that is not seen does not vote
+    wrists = [J3D["left_wrist"], J3D["right_wrist"]]
+    assert np.allclose(lengths[wrists], 1.1 * BODY.lengths_m[wrists], atol=0.002)
 
 
 def test_real_motion_is_fitted_without_flips() -> None:

@@ -92,9 +92,9 @@ def measured_lengths(poses: Sequence[Pose3D], *, score_at_least: float = 0.4) ->
     """(21,) m bone lengths of one identity: medians over its poses, left and right made equal.
 
     For a calibration before or after a recording (`Tracker.set_lengths`); a bone of which both
-    ends were seen in fewer than 10 poses keeps the reference length.
+    ends were seen in fewer than 10 poses takes the length of the other side, or that of `BODY`.
     """
-    lengths = BODY.lengths_m.copy()
+    lengths = np.full(JOINTS, np.nan)
     parents = np.array(BODY.parents)
     if poses:
         joints = np.stack([pose.joints_m for pose in poses])
@@ -104,7 +104,10 @@ def measured_lengths(poses: Sequence[Pose3D], *, score_at_least: float = 0.4) ->
         for j in range(JOINTS):
             if j != ROOT and good[:, j].sum() >= 10:
                 lengths[j] = np.median(bone_m[good[:, j], j])
-    lengths = (lengths + lengths[list(FLIP3D)]) / 2
+    other = lengths[list(FLIP3D)]
+    own = np.where(np.isnan(lengths), other, lengths)
+    lengths = (own + np.where(np.isnan(other), own, other)) / 2
+    lengths = np.where(np.isnan(lengths), BODY.lengths_m, lengths)
     lengths[ROOT] = 0
     return lengths
 

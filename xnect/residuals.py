@@ -6,7 +6,7 @@ and their weights are square metres per square radian.
 
 Terms on points return a `PointTerm`, terms on anatomical angles an `AngleTerm`; `steady` and
 `root_near` are terms on the freedoms themselves.  Each has its own derivative; that through the
-rig is taken once for all of them, in `kinematics.normal_equations` and `energy.of_angles`.
+rig is taken once for all of them, in `kinematics.normal_equations` and `energy`.
 
 What is wrong, not only inexact, stops to pull: the robust loss is Geman & McClure's,
 soft^2 / 2 * r^2 / (soft^2 + r^2), for joints (an outlier's pull goes to zero) and Cauchy's,
