@@ -132,8 +132,8 @@ def read_truth(path: str | Path) -> Truth:
         BadInput: the file is missing, damaged, or of other joints.
     """
     path = Path(path)
+    arrays = read_npz(path, "the ground truth")
     try:
-        arrays = read_npz(path, "the ground truth")
         truth = Truth(
             arrays["joints3d_m"].astype(np.float64),
             arrays["joints2d_px"].astype(np.float64),
@@ -143,8 +143,6 @@ def read_truth(path: str | Path) -> Truth:
         )
         names = [tuple(arrays[f"joints{d}d_names"].tolist()) for d in (2, 3)]
     except (ValueError, TypeError) as error:
-        if isinstance(error, BadInput):
-            raise
         raise BadInput(f"{path} is damaged, or not the ground truth of a clip") from error
     except KeyError as error:
         raise BadInput(f"{path} is not the ground truth of a clip: it lacks {error}") from error

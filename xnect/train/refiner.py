@@ -196,7 +196,7 @@ def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> N
             state = widened(state, network)
         if not any(name.startswith("attention.") for name in state):
             fresh = {n: v for n, v in network.state_dict().items() if n.startswith("attention.")}
-            state = {**fresh, **state}
+            state = fresh | state
         left = network.load_state_dict(state, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BadWeights(f"{path} does not fit the refiner: {error}") from error
