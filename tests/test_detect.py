@@ -168,3 +168,9 @@ def test_offsets_lead_to_the_exact_place_whatever_the_maps_look_like():
     peaks = find_peaks(heat, offsets, threshold=0.8)
     np.testing.assert_allclose(peaks.xy, truth[peaks.joint], atol=1e-4)
     assert len(peaks.joint) == 18
+
+
+def test_offsets_that_are_no_numbers_where_no_joint_is_move_nothing():
+    heat, offsets = np.zeros((18, 20, 30), np.float32), np.full((18, 2, 20, 30), np.inf, np.float32)
+    heat[0, 5, 7], offsets[0, :, 5, 7] = 0.9, (0.25, -0.5)
+    np.testing.assert_allclose(find_peaks(heat, offsets, threshold=0.8).xy, [[7.25, 4.5]])

@@ -108,3 +108,28 @@ def test_whom_the_refiner_alone_sees_at_the_place_of_a_confirmed_person_is_a_sha
         assert follow.keep([person, shadow], [person], STEP) == [person]
     away = moved(person, 90)
     assert follow.keep([person, away], [person], 2 * STEP) == [person, away]
+
+
+def test_somebody_new_is_not_charged_for_the_time_before_and_the_clock_may_begin_anywhere():
+    person, other = somebody((100, 100), 80.0), somebody((400, 100), 80.0)
+    last = []
+    for start_s in (0.0, 5.0, 1e6):
+        follow = Follow()
+        assert follow.keep([person], [], start_s) == [person]
+        for n in range(1, 60):
+            if not follow.keep(
+                follow.candidates([], start_s + n * STEP).people, [], start_s + n * STEP
+            ):
+                break
+        last.append(n)
+        later = start_s + 60 * STEP + 10
+        assert follow.keep([other], [], later) == [other]
+    assert len(set(last)) == 1
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.1, 1234.6])
+def test_at_five_frames_per_second_the_last_frame_counts_whatever_rounding_does(start_s):
+    follow, person = Follow(), somebody((100, 100), 80.0)
+    for n in range(4):
+        follow.keep([person], [person], start_s + n / 5)
+        assert follow.candidates([], start_s + (n + 1) / 5).people == [person]

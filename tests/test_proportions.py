@@ -296,3 +296,15 @@ def test_a_resized_person_is_seen_at_the_same_pixels() -> None:
         CAMERA.project(small.joints3d_m), CAMERA.project(person.joints3d_m), atol=1e-6
     )
     np.testing.assert_allclose(small.joints3d_m[ROOT], small.root_m)
+
+
+def test_who_is_forgotten_by_the_tracker_is_forgotten_here() -> None:
+    """A camera that runs for days does not keep everybody who ever walked by."""
+    tracker, builds = Tracker(), Builds(EXACTLY)
+    poses, _ = standing(3)
+    for when in (0.0, 0.1, 0.2, 100.0, 100.1, 200.0):
+        tracks = tracker.match(poses[:1], None, when)
+        people = fit(tracks, CAMERA, when)
+        tracker.remember(people)
+        builds.update(tracker, tracks, people, CAMERA, when)
+        assert set(builds._people) == tracker.known() and len(builds._people) == 1

@@ -278,6 +278,12 @@ def test_best_cells_follow_the_offsets():
     np.testing.assert_allclose(score[0], [0.8, 0.4])
 
 
+def test_offsets_that_are_no_numbers_where_no_joint_is_move_nothing():
+    heatmaps, offsets = np.zeros((1, 1, 16, 16)), np.full((1, 1, 2, 16, 16), np.inf)
+    heatmaps[0, 0, 5, 7], offsets[0, 0, :, 5, 7] = 0.8, (0.25, -0.5)
+    np.testing.assert_allclose(best_cells(heatmaps, offsets)[0][0], [[7.25, 4.5]])
+
+
 def test_second_cells_are_the_next_peak_and_not_the_slope_of_the_first():
     heatmaps, offsets = np.zeros((1, 3, 16, 16)), np.zeros((1, 3, 2, 16, 16))
     y, x = np.mgrid[:16, :16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.test_refine import somebody
-from xnect.same_person import SameOptions, one_face, same
+from xnect.same_person import Looks, SameOptions, different, one_face, same
 from xnect.skeleton import J2D
 
 
@@ -34,3 +34,13 @@ def test_two_people_do_not_haveone_face():
     score[1, face[2:]] = 1
     joints[1, face] += 20
     assert not one_face(joints, score, 5.0, SameOptions())
+
+
+def test_a_look_that_was_rejected_holds_nobodys_limbs():
+    small, large = somebody((100, 100), 30.0), somebody((100, 90), 200.0)
+    looks = Looks(
+        np.stack([small.joints_px, large.joints_px]), np.stack([small.score, large.score]),
+        np.array([30.0, 200.0]), np.zeros(2), [None, None],
+    )  # fmt: skip
+    assert different(looks, [1, 0])[0] == [1]  # a limb of somebody who is there
+    assert different(looks, [0])[0] == [0]

@@ -189,3 +189,28 @@ def test_beliefs_are_chances():
     np.testing.assert_allclose(
         np.exp(_carried(np.log(chances), np.array([50.0, -50.0]))), chances[:, ::-1]
     )
+
+
+@pytest.mark.parametrize("fps", [2, 5, 8, 10, 15, 30, 60])
+def test_right_labels_stay_whatever_the_frame_rate(fps):
+    """A limb's way from frame to frame grows with the time between them."""
+    wrongs = 0
+    for seed in range(4):
+        rng, sides = np.random.default_rng(seed), Sides()
+        for frame in range(8 * fps):
+            true = walker(frame / fps)
+            seen = pose(true + rng.normal(0, 1.5, true.shape), 0.5)
+            given = sides.update([seen], frame / fps)[0]
+            wrongs += any(wrong(given, true, part) for part in (ARMS, LEGS))
+    assert wrongs <= 0.02 * 4 * 8 * fps
+
+
+def test_a_joint_that_is_no_number_is_absent():
+    sides = Sides()
+    for frame in range(3):
+        seen = pose(walker(frame / FPS))
+        seen.joints_px[J2D["left_knee"]] = np.nan
+        given = sides.update([seen], frame / FPS)[0]
+        assert given.score[J2D["left_knee"]] == 0
+        assert np.isfinite(given.joints_px).all()
+        assert (given.score > 0).sum() == 17

@@ -324,3 +324,11 @@ def test_bad_takes_are_one_sentence():
     for wrong in ({"root_hz": 0.0}, {"turn_hz": np.nan}, {"order": 4}, {"max_gap_s": -1.0}):
         with pytest.raises(BadInput, match=next(iter(wrong))):
             SmoothOptions(**wrong)
+
+
+def test_one_identity_has_one_deviation_of_stature_over_long_gaps_too():
+    time_s = np.arange(60) / 30
+    take = without(walking(time_s), np.arange(20, 40))
+    got = smooth_take(changed(take, stature_sd_m=np.r_[np.full(20, 0.2), np.full(20, 0.05)]))
+    assert got.person_frame.tolist() == [*range(20), *range(40, 60)]
+    assert not np.ptp(got.stature_sd_m) and not np.ptp(bones_m(got.joints3d_m), axis=0).max() > 1e-5

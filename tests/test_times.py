@@ -127,3 +127,9 @@ def test_a_live_camera_with_a_bad_clock_is_recorded_with_times_that_increase(
     take = load_recording(next(f for f in report.files if f.suffix == ".npz"))
     assert (np.diff(take.time_s) > 0).all()
     assert take.track_ids == (1, 2)
+
+
+@pytest.mark.parametrize("fps", [2, 4, 30])
+def test_the_usual_step_is_learned_whatever_the_frame_rate(fps: int) -> None:
+    times = [*(np.arange(60) / fps), math.nan]
+    assert np.diff(out(times))[-1] == pytest.approx(1 / fps, rel=0.05)

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tests.fakes import person as fake_person
 from xnect.appearance import learned, torso_histogram, unlikeness, unlikeness_of_people
+from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.kinematics import RIG
 from xnect.skeleton import J2D
@@ -561,3 +565,46 @@ def test_an_exchange_takes_sizes_along_and_changes_nothing_that_is_seen() -> Non
             camera.project(body.previous.joints3d_m), camera.project(was.joints3d_m), atol=1e-6
         )
         np.testing.assert_allclose(body.root_velocity_m_s, np.array([0.1, 0, 0.4]) * ratio)
+
+
+@pytest.mark.parametrize("step_s", [0.04, 0.2, 0.5, 1.2, 3.0])
+def test_people_stay_who_they_are_however_slowly_frames_come(step_s: float) -> None:
+    tracker = Tracker()
+    for i in range(8):
+        poses = [person(100 + 4 * i), person(320), person(540 - 4 * i)]
+        tracks = tracker.match(poses, None, 0.1 + i * step_s)
+        assert [t.track_id for t in tracks] == [1, 2, 3]
+        assert [near(tracks, x) for x in (100, 320, 540)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.1, 7.7, 1234.6])
+def test_who_is_missed_for_one_of_five_frames_in_a_second_is_given_out(start_s: float) -> None:
+    tracker = Tracker()
+    given = [
+        len(tracker.match([] if i == 4 else [person(100)], None, start_s + i / 5)) for i in range(8)
+    ]
+    assert given == [1] * 8
+
+
+def test_lengths_that_are_no_numbers_are_one_sentence() -> None:
+    tracker = Tracker()
+    track = tracker.match([person(100)], None, 0.0)[0]
+    for bad in (np.inf, np.nan):
+        lengths = track.lengths_m.copy()
+        lengths[3] = bad
+        with pytest.raises(BadInput, match="positive numbers"):
+            tracker.set_lengths(1, lengths)
+
+
+@pytest.mark.parametrize("fps", [15, 30, 60, 240])
+def test_what_was_given_before_is_a_frame_of_thirty_older_whatever_the_frame_rate(fps) -> None:
+    """Speeds of feet and turns are told from it: of nearer frames they would tell noise only."""
+    tracker = Tracker()
+    for i in range(fps):
+        track = tracker.match([person(100)], None, i / fps)[0]
+        if i / fps > 0.1:
+            between_s = track.previous_time_s - track.before_time_s
+            assert between_s == pytest.approx(max(1 / 30, 1 / fps), abs=1e-6)
+            assert track.before.root_m[0] == pytest.approx(track.before_time_s)
+        fitted = fake_person(track.track_id, 0.0, 4.0, Camera.guess(480, 640))
+        tracker.remember([replace(fitted, root_m=np.array([i / fps, 0, 4.0]))])

@@ -149,3 +149,19 @@ def test_what_frames_say_counts_by_time_not_by_their_number():
     assert 0.05 < slow < 1
     for fps in (60, 120, 240):
         assert overruled_after_s(fps) == pytest.approx(slow, abs=0.07)
+
+
+@pytest.mark.parametrize("fps", [3, 5, 10, 30])
+def test_a_surer_place_that_moves_is_followed_whatever_the_frame_rate(fps):
+    """A walker's ankle goes farther between fewer frames; a spot that stands still does not win."""
+    away, spot = [], walker(0.0)[RIGHT] + (0.3 * SIZE_PX, 0)
+    paths = None
+    for number in range(4 * fps):
+        true = walker(number / fps)
+        person = pose(true)
+        places, value = np.zeros((18, 2)), np.zeros(18)
+        places[RIGHT], value[RIGHT] = spot, 0.5
+        person = replace(person, second=SecondPlaces(places, value, np.zeros((18, 63))))
+        given, paths = followed(person, SIZE_PX, paths, number / fps)
+        away.append(np.linalg.norm(given.joints_px[RIGHT] - true[RIGHT]) > 1)
+    assert np.mean(away) < 0.02

@@ -101,6 +101,7 @@ def _voted(
     place = np.clip(cell[:, None] + beside, 0, (w - 1, h - 1))  # beyond the map the value is 0
     way = offsets[joint[:, None], :, place[..., 1], place[..., 0]] + beside  # (n, 9, 2)
     weight = around**2 * (np.abs(way) < FARTHEST_VOTE_CELLS).all(-1)
+    way = np.where(weight[..., None] > 0, way, 0.0)  # what has no weight may be infinite
     total = weight.sum(1, keepdims=True)
     shift = (weight[..., None] * way).sum(1) / np.maximum(total, 1e-12)
     return np.clip(shift, -1, 1)

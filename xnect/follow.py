@@ -77,7 +77,7 @@ class Follow:
         boxes_xyxy: np.ndarray = np.zeros((0, 4)),
     ) -> Candidates:
         """Stage I's people of a frame, those of the last frame whom it missed, and other boxes."""
-        if not 0 <= time_s - self._time_s <= self.options.remembered_s:
+        if not 0 <= time_s - self._time_s <= self.options.remembered_s + 1e-6:
             self._last, self._alone_s = [], []
         pairs = matched(found, self._last, self.options)
         beside = _beside(found, self._last, pairs, self.options)
@@ -109,8 +109,8 @@ class Follow:
         for i, person in enumerate(refined):
             if i in shadows:
                 continue
-            past = self._alone_s[before[i]] if i in before else 0.0
-            seconds = 0.0 if i in confirmed else past + step
+            followed = i in before and i not in confirmed
+            seconds = self._alone_s[before[i]] + step if followed else 0.0
             sure = float(person.score.mean()) >= o.alone_at_least
             if i in confirmed or (seconds <= o.alone_s and sure):
                 kept.append(person)

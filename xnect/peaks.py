@@ -30,6 +30,7 @@ def _read_at(
     p, j = p[..., None], j[..., None]
     way = np.stack([offsets[p, j, 0, y, x] + steps[:, 1], offsets[p, j, 1, y, x] + steps[:, 0]], -1)
     weight = heatmaps[p, j, y, x] ** 2 * inside * (np.abs(way) < 1.5).all(-1)
+    way = np.where(weight[..., None] > 0, way, 0.0)  # what has no weight may be infinite
     shift = (weight[..., None] * way).sum(2) / np.maximum(weight.sum(2), 1e-12)[..., None]
     return np.stack([column, row], -1) + np.clip(shift, -1, 1), score
 

@@ -133,6 +133,8 @@ class Builds:
         more, at the depth that goes with it, so that the next fit begins there.
         """
         fitted = {person.track_id: person for person in people}
+        known = tracker.known()
+        self._people = {k: m for k, m in self._people.items() if k in known}
         changed = self.observe(tracks, camera, time_s)
         for track in tracks:
             if track.stature_sd_m is None and track.track_id not in changed:

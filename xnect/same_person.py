@@ -53,6 +53,7 @@ def different(
     """
     joints, score, first = looks.joints_px, looks.score, looks.first
     near, face_px = options.same_within * looks.size_px, options.face_m * looks.px_per_m
+    counts = np.isin(np.arange(len(score)), order)  # who was rejected holds nobody's limbs
     kept: list[int] = []
     behind: set[int] = set()
     for i in order:
@@ -61,7 +62,7 @@ def different(
             for k in kept
             if one_person(joints[[i, k]], score[[i, k]], near[k], face_px[k], options)
         ]
-        if not copies and not _is_part(i, joints, score, options):
+        if not copies and not _is_part(i, joints, score, counts, options):
             kept.append(i)
         elif copies and all(_two(first[i], first[k], near[k], options) for k in copies):
             # One is behind the other, and the refiner looked at the wrong one.
@@ -137,10 +138,15 @@ def _away_px(one: PartialPose | None, joints_px: np.ndarray) -> float:
     return float(np.linalg.norm(one.joints_px[seen] - joints_px[seen], axis=-1).mean())
 
 
-def _is_part(one: int, joints: np.ndarray, score: np.ndarray, options: SameOptions) -> bool:
-    """Whether a person is tiny and wholly in the box of another: a limb taken for somebody."""
+def _is_part(
+    one: int, joints: np.ndarray, score: np.ndarray, counts: np.ndarray, options: SameOptions
+) -> bool:
+    """Whether a person is tiny and wholly in the box of another: a limb taken for somebody.
+
+    The other is one of those that count, (P,) bool.
+    """
     low = np.where((score > 0)[..., None], joints, np.inf).min(1)  # (P, 2)
     high = np.where((score > 0)[..., None], joints, -np.inf).max(1)
-    holds = ((low <= low[one]) & (high >= high[one])).all(1)
+    holds = counts & ((low <= low[one]) & (high >= high[one])).all(1)
     size = (high - low).max(1)
     return bool((holds & (size[one] < options.part_size * size)).any())

@@ -34,7 +34,8 @@ from xnect.types import PartialPose, SecondPlaces
 class SideOptions:
     """How sides are followed.  Lengths are shares of the person's size."""
 
-    step: float = 0.055  # usual error of the predicted place of a joint, at 30 frames per second
+    step: float = 0.055  # usual error of the predicted place of a joint, at 30 frames per second;
+    # it grows with the time since then
     link_at_most: float = 8.0  # log-odds: even the clearest link may be a wrong one
     vote: float = 0.6  # of the network's margin, squared: small ones are as often wrong as right;
     # at 30 frames per second, as `facing`; less for each frame where there are more
@@ -77,7 +78,7 @@ class Sides:
 
     def update(self, people: Sequence[PartialPose], time_s: float) -> list[PartialPose]:
         """The people of the next frame, in their order, with sides that continue those before."""
-        o = self.options
+        o, people = self.options, [person.finite() for person in people]
         self._known = [m for m in self._known if 0 <= time_s - m.time_s <= o.remembered_s]
         before = _matched(people, self._known, time_s, o)
         out, known = [], []
@@ -142,8 +143,15 @@ def _size(joints_px: np.ndarray, seen: np.ndarray) -> float:
     return float(max(np.ptp(joints_px[seen], axis=0).max(), 1.0)) if seen.any() else 1.0
 
 
+_STEADY_S, _FADE_S = 1 / 30, 0.1
+
+
 def _predicted(memory: _Memory, time_s: float) -> np.ndarray:
-    return memory.joints_px + memory.speed_px_s * (time_s - memory.time_s)
+    """(18, 2) px; the speed holds for a frame, and fades out after it: limbs swing back."""
+    passed_s = time_s - memory.time_s
+    ahead_s = min(passed_s, _STEADY_S)
+    ahead_s += _FADE_S * (1 - np.exp(-max(passed_s - _STEADY_S, 0) / _FADE_S))
+    return memory.joints_px + memory.speed_px_s * ahead_s
 
 
 def _matched(
@@ -230,7 +238,7 @@ def _links(person: PartialPose, memory: _Memory, time_s: float, o: SideOptions) 
     size = _size(person.joints_px, seen)
     links = np.zeros(2)
     for k, part in enumerate(PARTS):
-        step = o.step * size * max(30 * (time_s - memory.part_s[k]), 1.0) ** 0.5
+        step = o.step * size * max(30 * (time_s - memory.part_s[k]), 1.0)
         for joint in (*part, *_FLIP2D[list(part)]):
             twin = _FLIP2D[joint]
             if not (seen[joint] and memory.seen[joint] and memory.seen[twin]):

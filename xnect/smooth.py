@@ -147,9 +147,10 @@ def _smooth_identity(
     if not len(rows):
         return []
     lengths = np.median(recording.bone_lengths_m[rows].astype(np.float64), 0)
+    sd_m = float(np.median(recording.stature_sd_m[rows]))
     time_s = recording.time_s[recording.person_frame[rows]]
     return [
-        _smooth_span(recording, rows[span], lengths, options)
+        _smooth_span(recording, rows[span], lengths, sd_m, options)
         for span in spans(time_s, options.max_gap_s)
     ]
 
@@ -162,7 +163,11 @@ def spans(time_s: np.ndarray, max_gap_s: float) -> Iterator[slice]:
 
 
 def _smooth_span(
-    recording: Recording, rows: np.ndarray, lengths_m: np.ndarray, options: SmoothOptions
+    recording: Recording,
+    rows: np.ndarray,
+    lengths_m: np.ndarray,
+    stature_sd_m: float,
+    options: SmoothOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames (n,) from the first of the rows to the last, and (n,) PERSON_ROW of them."""
     first, last = recording.person_frame[rows[[0, -1]]]
@@ -190,7 +195,7 @@ def _smooth_span(
     table[at] = measured
     table["track_id"] = measured["track_id"][0]
     table["root_m"], table["bone_lengths_m"] = pose.root_m, lengths_m
-    table["stature_sd_m"] = np.median(measured["stature_sd_m"])  # as the lengths, of all rows
+    table["stature_sd_m"] = stature_sd_m
     table["rotations_quat_wxyz"] = _continuous(quat_from_matrix(pose.local))
     points = forward(pose, offsets_m(np.repeat(lengths_m[None], len(frames), 0))).points_m
     table["joints3d_m"] = points[:, :JOINTS]

@@ -19,7 +19,7 @@ LEAST_STEP_S = 1e-3
 """Least time between two frames."""
 
 _USUAL_S = 1 / 30  # step before one is known
-_LONGEST_S = 0.2  # a longer step is a pause, not the usual one
+_LONGEST_S = 1.0  # a longer step is a pause, not the usual one
 
 
 class Times:

@@ -21,7 +21,6 @@ Somebody who is missed is given out for `coast_s` more, with the last pose.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -31,7 +30,7 @@ from xnect.skeleton import BODY, JOINTS3D
 from xnect.track_extent import covered, distances, overlaps, px_per_m
 from xnect.track_match import assigned, costs
 from xnect.track_meet import note_meetings, put_right
-from xnect.track_memory import Memory, Track, as_track, become, newborn, update
+from xnect.track_memory import Memory, Track, as_track, become, given_before, newborn, update
 from xnect.track_options import TrackOptions
 from xnect.track_return import shares, unlikely_again
 from xnect.types import Person, Pose3D
@@ -50,6 +49,7 @@ class Tracker:
         self.options = options
         self._people: list[Memory] = []
         self._time_s = -np.inf
+        self._step_s = np.inf  # between the last two frames
         self._given = 0  # highest identity given out
 
     def match(
@@ -72,7 +72,9 @@ class Tracker:
             )
         options, first = self.options, not np.isfinite(self._time_s)
         poses = [p for p in map(_finite, poses) if (p.partial.score > 0).any()]
-        self._time_s = time_s
+        before_s, step_s = self._time_s, self._step_s
+        self._time_s, self._step_s = time_s, time_s - before_s
+        slow = self._step_s <= 1.5 * step_s  # that is how fast frames come: no pause
         self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
         partials = [pose.partial for pose in poses]
         sizes = np.array([px_per_m(pose) for pose in poses])
@@ -84,7 +86,11 @@ class Tracker:
             looks[covered(partials, sizes)] = 0
         px = 1.0 if image_rgb is None else max(image_rgb.shape[:2]) / 512
 
-        recent = [m for m in self._people if time_s - m.time_s <= options.miss_s]
+        recent = [
+            m
+            for m in self._people
+            if time_s - m.time_s <= options.miss_s or (slow and m.time_s == before_s)
+        ]
         left = set(range(len(poses)))
         for row, k in assigned(
             costs(recent, poses, looks, sizes, time_s, options), options.most_cost
@@ -100,7 +106,9 @@ class Tracker:
         self._people = [
             m
             for m in self._people
-            if m.track_id or time_s - m.time_s <= options.coast_s or m.time_s == time_s
+            if m.track_id
+            or time_s - m.time_s <= options.coast_s + _ROUNDING_S
+            or m.time_s == time_s
         ]
         note_meetings(self._people, time_s, options)
         put_right(self._people, time_s, options)
@@ -108,7 +116,7 @@ class Tracker:
         return [
             as_track(m, time_s)
             for m in sorted(self._people, key=lambda m: m.track_id)
-            if m.track_id and m.shown and time_s - m.time_s <= options.coast_s
+            if m.track_id and m.shown and time_s - m.time_s <= options.coast_s + _ROUNDING_S
         ]
 
     def remember(self, people: Sequence[Person]) -> None:
@@ -127,8 +135,12 @@ class Tracker:
                 memory.root_velocity_m_s = memory.root_velocity_m_s + gain * (
                     speed - memory.root_velocity_m_s
                 )
-            memory.before, memory.before_time_s = memory.previous, memory.previous_time_s
+            memory.older = given_before(memory, self._time_s)
             memory.previous, memory.previous_time_s = person, self._time_s
+
+    def known(self) -> set[int]:
+        """Identities that are remembered; none of the others is ever given out again."""
+        return {m.track_id for m in self._people if m.track_id}
 
     def set_lengths(
         self, track_id: int, lengths_m: np.ndarray, *, stature_sd_m: float | None = None
@@ -142,16 +154,19 @@ class Tracker:
         """
         lengths = np.asarray(lengths_m, np.float64)
         bones = np.arange(len(JOINTS3D)) != BODY.root
-        if lengths.shape != (len(JOINTS3D),) or not (lengths[bones] > 0).all():
+        if lengths.shape != (len(JOINTS3D),):
             raise BadInput(f"bone lengths must be (21,) and positive, got shape {lengths.shape}")
+        if not (np.isfinite(lengths) & (lengths > 0))[bones].all():
+            raise BadInput(
+                f"bone lengths must be positive numbers of m, got {lengths[bones].min()}"
+            )
         for memory in self._people:
             if memory.track_id == track_id:
                 memory.lengths_m = lengths
                 if stature_sd_m is not None:
                     memory.stature_sd_m = stature_sd_m
                 return
-        known = sorted(m.track_id for m in self._people if m.track_id)
-        raise BadInput(f"no identity {track_id} is remembered; there are {known}")
+        raise BadInput(f"no identity {track_id} is remembered; there are {sorted(self.known())}")
 
     def _give_out(self, first: bool) -> None:
         """Identities for the newcomers who are sure enough: of somebody lost, or new ones."""
@@ -159,7 +174,8 @@ class Tracker:
         enough = options.first_score if first else options.sure_score
         # Whoever appears while another vanishes may be the other, found elsewhere for a moment.
         complete = not any(
-            m.track_id and 0 < now_s - m.time_s <= options.coast_s for m in self._people
+            m.track_id and 0 < now_s - m.time_s <= options.coast_s + _ROUNDING_S
+            for m in self._people
         )
         new = [
             m
@@ -203,16 +219,13 @@ class Tracker:
         return 0.0 if first else options.trial_s * float(doubt)
 
 
+_ROUNDING_S = 1e-6  # of times: at five frames per second one step is `coast_s`
+
+
 def _finite(pose: Pose3D) -> Pose3D:
     """The pose; joints that are no numbers become absent ones at 0."""
-    partial = pose.partial
-    good_px, good_m = np.isfinite(partial.joints_px).all(-1), np.isfinite(pose.joints_m).all(-1)
-    if good_px.all() and good_m.all():
+    partial, good_m = pose.partial.finite(), np.isfinite(pose.joints_m).all(-1)
+    if partial is pose.partial and good_m.all():
         return pose
-    partial = replace(
-        partial,
-        joints_px=np.where(good_px[:, None], partial.joints_px, 0.0),
-        score=np.where(good_px, partial.score, 0.0),
-    )
     joints_m = np.where(good_m[:, None], pose.joints_m, 0.0)
     return Pose3D(partial, joints_m, np.where(good_m, pose.score, 0.0))

@@ -18,6 +18,7 @@ from xnect.track_extent import overlaps
 from xnect.track_match import ways_px
 from xnect.track_memory import Memory, resized
 from xnect.track_options import TrackOptions
+from xnect.types import Person
 
 
 def note_meetings(people: Sequence[Memory], now_s: float, options: TrackOptions) -> None:
@@ -95,9 +96,11 @@ def _exchange(one: Memory, other: Memory) -> None:
     ratio = float(one.lengths_m.sum() / other.lengths_m.sum())  # to what the first body had
     one.met, other.met = ((one.met | other.met | both) - {m.track_id} for m in (one, other))
     for m, size in ((one, ratio), (other, 1 / ratio)):  # nothing seen changes: depth goes with size
-        for name in ("previous", "before"):
-            person = getattr(m, name)
-            if person is not None:
-                whole = resized(person, size, person.root_m * size)
-                setattr(m, name, replace(whole, track_id=m.track_id))
+        if m.previous is not None:
+            m.previous = _as_other(m.previous, size, m.track_id)
+        m.older = tuple((at_s, _as_other(p, size, m.track_id)) for at_s, p in m.older)
         m.root_velocity_m_s = m.root_velocity_m_s * size
+
+
+def _as_other(person: Person, size: float, track_id: int) -> Person:
+    return replace(resized(person, size, person.root_m * size), track_id=track_id)

@@ -25,7 +25,7 @@ class Track:
     previous: Person | None = None  # what was given out last
     previous_time_s: float = 0.0
     root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    before: Person | None = None  # what was given out before `previous`
+    before: Person | None = None  # what was given out `BETWEEN_S` or more before `previous`
     before_time_s: float = 0.0
     stature_sd_m: float | None = None  # of this identity; None: of anybody
 
@@ -59,8 +59,24 @@ class Memory:
     previous: Person | None = None
     previous_time_s: float = 0.0
     root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    before: Person | None = None  # what was given out before `previous`
-    before_time_s: float = 0.0
+    older: tuple[tuple[float, Person], ...] = ()  # what was given out before `previous`, and when
+
+
+BETWEEN_S = 1 / 30
+"""Least time over which speeds are told from two fits: of more frames they tell noise only."""
+
+
+def given_before(memory: Memory, time_s: float) -> tuple[tuple[float, Person], ...]:
+    """What goes on as `older` when somebody is given out again, at `time_s`.
+
+    Back to the last one that is `BETWEEN_S` older.
+    """
+    if memory.previous is None or time_s <= memory.previous_time_s:
+        return ()
+    older = (*memory.older, (memory.previous_time_s, memory.previous))
+    while len(older) > 1 and time_s - older[1][0] >= BETWEEN_S - 1e-3:
+        older = older[1:]
+    return older
 
 
 def newborn(
@@ -136,7 +152,7 @@ def become(new: Memory, lost: Memory) -> None:
     new.frames += lost.frames
     new.looks = lost.looks if len(lost.looks) else new.looks
     new.previous, new.previous_time_s = lost.previous, lost.previous_time_s
-    new.before, new.before_time_s = lost.before, lost.before_time_s
+    new.older = lost.older
     new.root_velocity_m_s = lost.root_velocity_m_s
     new.own_px = lost.own_px or new.own_px
     new.met = lost.met - {lost.track_id}
@@ -158,10 +174,11 @@ def quality(pose: PartialPose) -> float:
 
 def as_track(memory: Memory, time_s: float) -> Track:
     """The identity as it is given out in the frame at `time_s`."""
+    before_time_s, before = memory.older[0] if memory.older else (0.0, None)
     return Track(
         memory.track_id, memory.pose, time_s - memory.time_s, memory.frames,
         memory.lengths_m, memory.previous, memory.previous_time_s,
-        memory.root_velocity_m_s.copy(), memory.before, memory.before_time_s, memory.stature_sd_m,
+        memory.root_velocity_m_s.copy(), before, before_time_s, memory.stature_sd_m,
     )  # fmt: skip
 
 

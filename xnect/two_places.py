@@ -31,7 +31,7 @@ class PlaceOptions:
     """How places are followed.  Lengths are shares of the person's size."""
 
     vote: float = 1.0
-    step: float = 0.08  # of a joint from frame to frame, at 30 frames per second
+    step: float = 0.08  # of a joint from frame to frame, at 30 frames per second; grows with time
     jump: float = 4.0
     together: float = 1.0
     near: float = 0.05
@@ -90,7 +90,7 @@ def followed(
         belief = np.where(np.isfinite(belief), belief * min(passed, 1.0), -np.inf)
         frames = max(passed, 1.0)
         away = np.square(path[:, :, None] - before.places_px[:, None]).sum(-1)  # (6, 4, 4, 2)
-        away = np.nan_to_num(away) / (2 * frames * (o.step * size_px) ** 2)
+        away = np.nan_to_num(away) / (2 * (frames * o.step * size_px) ** 2)
         belief += (before.belief[:, None] - np.minimum(away, o.jump).sum(-1)).max(-1)
     belief -= belief.max(-1, keepdims=True)
     taken = np.zeros(len(JOINTS2D), bool)

@@ -9,7 +9,7 @@ score, never the coordinates.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,17 @@ class PartialPose:
     )
     sure: np.ndarray | None = None  # (18,) bool, joints that are evidence in 3D; None: all seen
     second: SecondPlaces | None = None
+
+    def finite(self) -> PartialPose:
+        """The pose; joints that are no numbers become absent ones at 0."""
+        good = np.isfinite(self.joints_px).all(-1) & np.isfinite(self.score)
+        if good.all():
+            return self
+        return replace(
+            self,
+            joints_px=np.where(good[:, None], self.joints_px, 0.0),
+            score=np.where(good, self.score, 0.0),
+        )
 
     def evidence(self) -> np.ndarray:
         """(18,) scores of the joints that are evidence in 3D, 0 for all others."""
