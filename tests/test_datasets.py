@@ -383,7 +383,7 @@ def test_one_shoulder_leaves_the_neck_unknown_and_none_leaves_it_absent():
     joints, state = joints18_from_coco17(keypoints)
     assert state[:, J2D["neck"]].tolist() == [HIDDEN, UNKNOWN, ABSENT]
     assert state[1, J2D["left_shoulder"]] == ABSENT
-    np.testing.assert_allclose(joints[0, J2D["neck"]], keypoints[0, 5:7, :2].mean(0) - 0.5)
+    np.testing.assert_allclose(joints[0, J2D["neck"]], keypoints[0, 5:7, :2].mean(0))
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -534,7 +534,7 @@ def test_labels_outside_the_picture_are_absent_and_named(tmp_path, caplog):
     """One of COCO's and the neck that hangs on it; rounding at the rim stays."""
     wild, rim, gone = seventeen(), seventeen(), seventeen()
     wild[5] = wild[9] = (5000, -3000, 2)  # left shoulder and wrist
-    rim[9] = (SIDE + 0.9, 40, 1)
+    rim[9] = (SIDE + 0.4, 40, 1)
     gone[:, 0] += 5000
     people = [coco_person(1, wild), coco_person(2, rim), coco_person(3, gone, box=(1, 2, 3, 4))]
     with caplog.at_level(logging.WARNING):

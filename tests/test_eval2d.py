@@ -34,7 +34,7 @@ def from_coco(keypoints, person_score=1.0):
     """51 numbers of COCO -> the person that our pipeline would give."""
     table = np.array(keypoints, float).reshape(17, 3)[np.maximum(FROM_COCO17, 0)]
     table[J2D["neck"]] = (table[J2D["left_shoulder"]] + table[J2D["right_shoulder"]]) / 2
-    return pose(table[:, :2] - 0.5, table[:, 2] > 0, person_score)
+    return pose(table[:, :2], table[:, 2] > 0, person_score)
 
 
 def coco_truth(shift_px=0.0, rng=None):
@@ -76,7 +76,7 @@ def test_coco_detections_have_cocos_order_its_corner_and_zeros_for_absent_joints
     (found,) = detections(7, [pose(joints, score, 0.3)])
     table = np.array(found["keypoints"]).reshape(17, 3)
     for number, name in enumerate(COCO17):
-        right = (0, 0, 0) if name == "left_wrist" else (*(joints[J2D[name]] + 0.5), 0.5)
+        right = (0, 0, 0) if name == "left_wrist" else (*joints[J2D[name]], 0.5)
         assert tuple(table[number]) == right
     assert (found["image_id"], found["category_id"], found["score"]) == (7, 1, 0.3)
 

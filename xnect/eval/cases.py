@@ -123,9 +123,9 @@ def drawn(image: np.ndarray, true: Iterable[Skeleton2d], found: Iterable[Skeleto
 
 
 def _from_coco(keypoints: np.ndarray) -> Skeleton2d:
-    """(17, 3) with COCO's corner -> (18, 2) px and (18,) 0 = absent."""
+    """(17, 3) -> (18, 2) px and (18,) 0 = absent."""
     table = np.asarray(keypoints, np.float64)[np.maximum(FROM_COCO17, 0)]
-    joints, score = table[:, :2] - 0.5, (table[:, 2] > 0).astype(np.float64)
+    joints, score = table[:, :2], (table[:, 2] > 0).astype(np.float64)
     shoulders = [J2D["left_shoulder"], J2D["right_shoulder"]]
     joints[J2D["neck"]] = joints[shoulders].mean(0)
     score[J2D["neck"]] = score[shoulders].min()

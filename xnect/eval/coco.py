@@ -1,8 +1,8 @@
 """COCO keypoint AP and AR by pycocotools (spec 7.4).
 
 The neck is dropped and the other 17 joints come in COCO's order.  Joints that were not found are
-given as (0, 0), so they count as wrong.  COCO puts the coordinate 0 at the corner of the first
-pixel, this project at its centre: half a pixel is added.
+given as (0, 0), so they count as wrong.  COCO's keypoints are the numbers of pixels, 0 to W - 1:
+whole at a pixel's centre, as in this project.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def detections(image_id: int, prediction: Iterable[PartialPose] | Result) -> lis
     """One picture's people in COCO's result format."""
     people = people2d(prediction if isinstance(prediction, Result) else list(prediction))
     seen = people.score > 0
-    places = np.where(seen[..., None], people.joints_px + 0.5, 0)
+    places = np.where(seen[..., None], people.joints_px, 0)
     keypoints = np.concatenate([places, people.score[..., None]], 2)[:, _FROM_18]  # (P, 17, 3)
     return [
         {"image_id": image_id, "category_id": 1, "keypoints": k.ravel().tolist(), "score": float(s)}

@@ -30,8 +30,7 @@ def joints18_from_coco17(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
     A joint with v = 0 is absent: COCO's annotators marked every joint that they could see or guess,
     so there is nothing to be found of it.  With one shoulder the neck is there, but not known
-    where.  COCO gives pixel (0, 0)'s corner the coordinate 0; ours is the centre, hence the half
-    pixel.
+    where.  COCO's keypoints are the numbers of pixels, 0 to W - 1, as ours: whole at the centre.
     """
     source = np.array(FROM_COCO17)
     joints = keypoints[:, np.maximum(source, 0)].astype(np.float64)
@@ -41,7 +40,7 @@ def joints18_from_coco17(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     state = np.select([joints[..., 2] == 2, joints[..., 2] == 1], [SEEN, HIDDEN], ABSENT)
     labelled = (shoulders[..., 2] > 0).sum(1)
     state[labelled == 1, 1] = UNKNOWN
-    return joints[..., :2] - 0.5, state.astype(np.int8)
+    return joints[..., :2], state.astype(np.int8)
 
 
 def _keypoints(person: dict[str, Any], hw: tuple[int, int], where: str) -> np.ndarray | None:
@@ -62,7 +61,7 @@ def _keypoints(person: dict[str, Any], hw: tuple[int, int], where: str) -> np.nd
     if not np.isfinite(keypoints).all() or not np.isin(keypoints[:, 2], (0, 1, 2)).all():
         log.warning("the person is masked: %s: keypoints must be x, y, v with v 0, 1 or 2", where)
         return None
-    away = outside(keypoints[:, :2] - 0.5, hw) & (keypoints[:, 2] > 0)
+    away = outside(keypoints[:, :2], hw) & (keypoints[:, 2] > 0)
     if away.any():
         log.warning("%s: %d joints outside the picture are taken as absent", where, away.sum())
         keypoints[away, 2] = 0
