@@ -93,7 +93,7 @@ def create_backbone(
     _check_options(architecture, table_options)
     model = build(num_classes=classes, in_chans=in_chans, drop_rate=drop_rate, **table_options)
     network: nn.Module = Features(model, out_indices) if features_only else model
-    if source:
+    if pretrained is not False:
         load_pretrained(network, source)
     return network
 
@@ -128,6 +128,8 @@ def load_pretrained(model: nn.Module, source: str) -> None:
 def _source(pretrained: bool | str | Path, name: str, config: PretrainedConfig | None) -> str:
     """What `download` is to fetch."""
     if pretrained is not True:
+        if not str(pretrained):
+            raise BadCheckpoint("pretrained is empty; give a hub id, a file or a URL, or True")
         return str(pretrained)
     if config is None:
         near = difflib.get_close_matches(name, PRETRAINED, n=4, cutoff=0.0)

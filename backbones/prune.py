@@ -75,7 +75,8 @@ def load_pruned(model: Model, tensors: Mapping[str, Tensor]) -> Model:
     for name, layer in list(thin.named_modules()):
         weight = tensors.get(f"{name}.weight")
         if weight is not None and isinstance(layer, (nn.Conv2d, nn.Linear)):
-            _resize(layer, weight, torch.zeros(len(weight)))
+            own = weight.to(layer.weight)  # on the device and of the type of the model
+            _resize(layer, own, own.new_zeros(len(own)))
     thin.load_state_dict(dict(tensors), strict=True)
     _count(_core(thin))
     return thin

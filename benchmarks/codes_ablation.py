@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from xnect.calib.camera import Camera
 from xnect.demo.machine import machine
+from xnect.errors import XnectError
 from xnect.eval.pose2sim import pose2sim_report
 from xnect.eval.synth_pictures import held_out_set, judge_all, synth_report
 from xnect.eval.tables import rows_of_table
@@ -83,11 +84,17 @@ def main() -> int:
     folder = Path(__file__).parent / "results"
     parser.add_argument("--out", type=Path, default=folder / "codes_ablation.json")
     flags = parser.parse_args()
-    with torch.inference_mode():
-        found = {
-            kind: figures(kind, flags.shared, flags.pictures)
-            for kind in ("with codes", "without", "stage 1")
-        }
+    if flags.out and not flags.out.parent.is_dir():
+        parser.error(f"no folder {flags.out.parent} to write to")
+    try:
+        with torch.inference_mode():
+            found = {
+                kind: figures(kind, flags.shared, flags.pictures)
+                for kind in ("with codes", "without", "stage 1")
+            }
+    except XnectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     flags.out.write_text(json.dumps({"mm": found, "machine": machine()}, indent=2) + "\n")
     columns = next(iter(found.values()))
     rows = [[kind, *(f"{value:.0f}" for value in row.values())] for kind, row in found.items()]

@@ -208,6 +208,8 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=90, help="per take, at 30 frames/s")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "fit_ablation.json")
     options = parser.parse_args()
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder {options.out.parent} to write to")
     try:
         takes = make_takes(options.data, options.takes, options.people, options.frames)
         rows = measure(takes, lambda text: print(text, file=sys.stderr, flush=True))

@@ -173,6 +173,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "fit_on_network.json")
     parser.add_argument("--pose2sim", type=Path, help="folder of that clip")
     options = parser.parse_args()
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder {options.out.parent} to write to")
     real: dict[str, dict[str, float]] = {}
     try:
         rows = figures(options.clips)

@@ -112,6 +112,8 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "fitting.json")
     options = parser.parse_args()
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder {options.out.parent} to write to")
     try:
         with tempfile.TemporaryDirectory() as folder:
             fits: dict[str, Fit] = {"new": fit}

@@ -460,6 +460,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--output", type=Path, help="JSON, such as results/identities.json")
     args = parser.parse_args()
+    if args.output and not args.output.parent.is_dir():
+        parser.error(f"no folder {args.output.parent} to write to")
+    if args.before:
+        known = ["git", "rev-parse", "--verify", "--quiet", f"{args.before}^{{commit}}"]
+        if subprocess.run(known, cwd=HERE.parent, capture_output=True, check=False).returncode:
+            parser.error(f"--before {args.before} is no commit of this repository")
     jobs = [(k, s) for k in args.kinds for s in range(args.first, args.first + args.seeds)]
     takes: dict[str, list[tuple[str, int, dict[str, float]]]] = {}
     with ProcessPoolExecutor(args.jobs) as pool:

@@ -199,6 +199,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "root_error.json")
     options = parser.parse_args()
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder {options.out.parent} to write to")
     try:
         if options.takes < 1 or options.frames < 1:
             raise BadInput(f"takes and frames must be 1 or more, got {options.takes} and "

@@ -264,6 +264,8 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=150, help="per take (default 150)")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "smoothing.json")
     args = parser.parse_args()
+    if args.out and not args.out.parent.is_dir():
+        parser.error(f"no folder {args.out.parent} to write to")
     try:
         size = (args.data, args.takes, args.people, args.frames)
         result: dict[str, Any] = {

@@ -97,6 +97,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
     parser.add_argument("--out", type=Path, help="default: results/stages_<preset>.json")
     options = parser.parse_args()
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder {options.out.parent} to write to")
     try:
         import torch
 

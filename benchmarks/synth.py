@@ -1,7 +1,7 @@
 """Milliseconds per rendered training picture by step, and pictures per second.
 
     python benchmarks/synth.py --data ../shared/data/synth
-    python benchmarks/synth.py --data ../shared/data/synth --backend torch --batch 64   # on a GPU
+    python benchmarks/synth.py --data ../shared/data/synth --backend torch --device cuda --batch 64
 
 On the CPU the time is that of the process, not of the clock, so that other work on the machine
 does not count: pictures per second are those of one core, and shards are independent, so n cores
@@ -118,6 +118,10 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=40)
     parser.add_argument("--out", type=Path, help="default: results/synth_<backend>_<device>.json")
     options = parser.parse_args()
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder {options.out.parent} to write to")
+    if options.batch < 1 or options.pictures < 1:
+        parser.error("--batch and --pictures must be 1 or more")
     cv2.setNumThreads(1)
     try:
         figures = measure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -189,6 +190,12 @@ def test_a_pruned_network_is_saved_and_loaded_again() -> None:
     again = load_pruned(selecsls(), thin.state_dict())
     assert again.taps == thin.taps and again.num_features == thin.num_features
     assert difference(thin, again, images()) == 0
+    double = load_pruned(selecsls().double(), thin.state_dict())
+    assert {p.dtype for p in double.parameters()} == {torch.float64}
+    with warnings.catch_warnings():  # meta tensors hold nothing
+        warnings.simplefilter("ignore")
+        elsewhere = load_pruned(selecsls().to("meta"), thin.state_dict())
+    assert {p.device.type for p in elsewhere.parameters()} == {"meta"}
     with pytest.raises(RuntimeError, match=r"features\.8\.conv6"):
         load_pruned(create_backbone("selecsls42", width=0.25), thin.state_dict())
 

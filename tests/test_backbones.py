@@ -9,6 +9,7 @@ from torchvision_stub import import_timm
 
 from xnect.backbones import (
     PRETRAINED,
+    BadCheckpoint,
     Features,
     UnknownBackbone,
     create_backbone,
@@ -277,3 +278,9 @@ def test_an_impossible_wish_is_answered_with_one_sentence(options, sentence):
 
 def test_features_are_what_the_factory_promises():
     assert isinstance(on_meta("selecsls42", features_only=True), Features)
+
+
+def test_an_empty_name_of_weights_is_refused() -> None:
+    """As an environment variable that is not set gives it."""
+    with pytest.raises(BadCheckpoint, match="pretrained is empty"):
+        create_backbone("selecsls42", pretrained="", width=0.25)

@@ -25,10 +25,11 @@ from xnect.synth.motion import animate, random_pose, stand_on_floor
 from xnect.synth.occlusion import ambient_occlusion
 from xnect.synth.render import FAR_M, FURNITURE, Renderer
 from xnect.synth.scene import Scene, SceneOptions, random_scene
-from xnect.synth.sensor import SensorOptions, camera_noise
+from xnect.synth.sensor import SensorOptions, _streak, camera_noise
 from xnect.synth.shards import read_shard, write_shard
 from xnect.synth.split import held_out, training
 from xnect.synth.things import carried
+from xnect.train.datasets.renders import faces_turned_away
 
 PACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "synth"
 SMALL = SceneOptions(width_px=128, height_px=80, people_shares=(0.1, 0.3, 0.3, 0.3))
@@ -304,3 +305,73 @@ def test_a_clip_that_is_interrupted_leaves_the_one_before(tmp_path):
         clips.write_clip(path, stopped())
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["c.mp4"]
+
+
+def _facing(scene: Scene, camera_m: np.ndarray) -> np.ndarray:
+    """(P,) cosine between where each head looks and the way to the camera."""
+    left, right, nose = (camera_m[:, R[n]] for n in ("left_ear", "right_ear", "nose"))
+    ahead, back = nose - (left + right) / 2, -(left + right) / 2
+    return (ahead * back).sum(-1) / np.linalg.norm(ahead, axis=-1) / np.linalg.norm(back, axis=-1)
+
+
+def test_faces_are_seen_from_the_front_and_not_through_the_head(assets):
+    """A head is hardly deeper than the hands are long: eyes must not be seen on its back."""
+    rng, draw = np.random.default_rng(5), Renderer(assets)
+    pool = [random_person(assets, rng) for _ in range(8)]
+    options = replace(SMALL, width_px=256, height_px=160, people_shares=(0.0, 0.5, 0.5))
+    face = [R["nose"], R["left_eye"], R["right_eye"]]
+    seen: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(60):
+        scene = random_scene(assets, rng, pool, options=options)
+        labels = draw(scene).labels
+        facing = _facing(scene, labels.raw_m)
+        away = faces_turned_away(labels.raw_m)
+        for p, cosine in enumerate(facing):
+            state = labels.raw_visibility[p, face]
+            if (state == 0).any() or abs(cosine) < 0.6:
+                continue
+            seen[bool(cosine > 0)].append(float((state == 2).mean()))
+            assert away[p, face].all() == (cosine < 0)
+    assert min(len(seen[True]), len(seen[False])) > 8
+    assert np.mean(seen[False]) < 0.15 < 0.6 < np.mean(seen[True])
+
+
+def test_blur_of_motion_moves_nothing_against_its_label():
+    rng = np.random.default_rng(0)
+    for size in [*range(2, 12)] * 20:
+        kernel = _streak(rng, size)
+        assert kernel.sum() == pytest.approx(1, abs=1e-6)
+        place = np.indices(kernel.shape).reshape(2, -1) @ kernel.ravel()
+        np.testing.assert_allclose(place, (np.array(kernel.shape) - 1) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_nobody_stands_frozen_or_vanishes_before_a_moving_camera(assets, seed):
+    options = crowd.CrowdOptions(seconds=10, width_px=128, height_px=80, people=5, moving=True)
+    before, there_before = None, None
+    for scene in crowd.crowd_scenes(assets, seed, options):
+        points = scene.points_m
+        camera = scene.view.to_camera(points)
+        pixels = scene.view.camera.project(np.where(camera[..., 2:] > 0.1, camera, (0, 0, -1.0)))
+        inside = (camera[..., 2] > 0.1) & (pixels > 0).all(-1) & (pixels < (128, 80)).all(-1)
+        there = inside.sum(1) > 4
+        if before is not None:
+            moved = np.linalg.norm(points - before, axis=-1)
+            assert (moved[there & there_before].max(1, initial=1.0) > 0).all()
+            assert moved[there | there_before].max(initial=0) < 0.6  # a hand in 1/30 s
+        before, there_before = points, there
+
+
+def test_who_waits_behind_the_camera_takes_no_shadow_from_the_others(assets, people):
+    rng = np.random.default_rng(3)
+    poses = [random_pose(assets, rng) for _ in range(2)]
+    places = [np.array([x, 0, -3.0]) for x in (-0.6, 0.6)]
+    scene = _scene(assets, people[:2], poses, places)
+    far = scene.matrices.copy()
+    far[1, ..., 2, 3] += 40
+    alone, both = (
+        replace(scene, people=scene.people[:1], matrices=scene.matrices[:1]),
+        replace(scene, matrices=far),
+    )
+    draw = Renderer(assets)
+    np.testing.assert_array_equal(draw(alone).image, draw(both).image)

@@ -1,13 +1,17 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mocap import SHARED
 
+from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.residuals import FEET
 from xnect.rig import SOLES_M
 from xnect.skeleton import SEEN_AS
 from xnect.synth.skeletons import load_bodies
-from xnect.synth.takes import DetectorOptions, Take, bursts, drifting, make_take
+from xnect.synth.takes import DetectorOptions, Take, bursts, detect, drifting, make_take
 
 PACK = SHARED / "data" / "synth"
 EXACT = DetectorOptions(
@@ -69,3 +73,27 @@ def test_a_pack_that_is_not_there_or_too_short_clips_are_one_sentence(take: Take
     with pytest.raises(BadInput, match="ask for fewer"):
         make_take(np.random.default_rng(0), PACK, bodies, people=1, frames=10**6)
     assert take.time_s[1] == pytest.approx(1 / 30)
+
+
+def test_errors_of_the_detector_are_lengths_at_the_person_whatever_the_camera() -> None:
+    """In metres, a long lens makes no better detector."""
+    if not (PACK / "motion.npz").is_file():
+        pytest.skip(f"no motion capture at {PACK}")
+    rng = np.random.default_rng(0)
+    detector = replace(EXACT, tremble_m=0.01)
+    joints = np.tile((0, 0, 4.0), (400, 1, 21, 1))
+    shown = np.tile((0, 0, 4.0), (400, 1, 18, 1))
+    for focal_px in (600.0, 1400.0):
+        camera = replace(Camera.guess(720, 1280), fx_px=focal_px, fy_px=focal_px)
+        found = detect(rng, camera, joints, shown, detector)
+        px = np.array([people[0].joints_px for people in found])
+        off_m = (px - camera.project(shown)[:, 0]) * 4.0 / focal_px
+        assert off_m.std() == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK"])
+def test_a_damaged_pack_is_one_sentence(data: bytes, tmp_path: Path) -> None:
+    for name in ("motion.npz", "body.npz"):
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(BadInput, match=r"body\.npz is damaged"):
+        load_bodies(tmp_path)

@@ -136,3 +136,11 @@ def test_back_ends_are_named_and_a_batch_has_one_size(assets, scenes):
     other = replace(scenes["empty"], view=replace(scenes["empty"].view, camera=camera))
     with pytest.raises(BadInput, match="one size"):
         draw.pictures([scenes["empty"], other])
+
+
+def test_a_network_can_learn_from_what_is_drawn(assets, scenes):
+    """Pictures that are drawn while training: no inference tensors."""
+    drawn = TorchRenderer(assets).draw(list(scenes.values())[:1])
+    weight = torch.zeros((), requires_grad=True)
+    (drawn.image * weight).sum().backward()
+    assert weight.grad is not None

@@ -136,7 +136,7 @@ def load_assets(folder: str | Path, *, texture_px: int = 256) -> Assets:
                            "that holds body.npz, clothes.npz and motion.npz")  # fmt: skip
     try:
         return _load(folder, texture_px)
-    except (KeyError, ValueError, BadZipFile, zlib.error) as error:
+    except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"the asset pack in {folder} is damaged or incomplete: {error}") from error

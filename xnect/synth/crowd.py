@@ -134,7 +134,14 @@ def _candidate(
     elif leaving or begin + left > len(frames):  # it would stop in the picture before the clip ends
         return None
     used = slice(begin, end)
-    there = depths[used][shows[used]]
+    now = cameras[
+        first : first + end - begin
+    ]  # when it plays, if it begins later than it was drawn
+    columns, depths = in_camera(way[used], now)
+    shows = may_show(columns, depths, camera.width_px, camera.fx_px)
+    if (entering and shows[0]) or (end - begin < left and shows[-1]):
+        return None
+    there = depths[shows]
     if len(there) < 15 or there.min() < NEAREST_M or there.max() > FARTHEST_M:
         return None
     way = way[used]
@@ -219,7 +226,7 @@ def _hidden(walk: Walk, others_m: np.ndarray, cameras: list[View]) -> int:
 
 
 def _tracks(assets: Assets, person: Person, walks: list[Walk], count: int) -> np.ndarray:
-    """(F, 31, 3, 4) of one person; between two walks, outside the picture, they stand still."""
+    """(F, 31, 3, 4) of one person, who is far away before, between and after the walks."""
     out = np.zeros((count, 31, 3, 4))
     filled = 0
     for walk in walks:
@@ -227,10 +234,10 @@ def _tracks(assets: Assets, person: Person, walks: list[Walk], count: int) -> np
             assets, person, walk.frames, turn=walk.turn, place_m=walk.place_m, mirror=walk.mirror
         )
         end = walk.first + len(walk.frames)
-        out[filled : walk.first] = out[filled - 1] if filled else _away(moved[0])
+        out[filled : walk.first] = _away(out[filled - 1] if filled else moved[0])
         out[walk.first : end] = moved
         filled = end
-    out[filled:] = out[filled - 1]
+    out[filled:] = _away(out[filled - 1])
     return out
 
 

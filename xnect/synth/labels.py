@@ -30,6 +30,7 @@ NOTHING, SELF, PERSON, THING = 0, 1, 2, 3
 """What hides a joint (`Labels.hidden_by`): its own body or clothes, another person, an object."""
 
 _DEEP = [R[n] for n in ("pelvis", "spine", "neck", "left_hip", "right_hip")]
+_FACE, _EARS = [R[n] for n in ("nose", "left_eye", "right_eye")], [R["left_ear"], R["right_ear"]]
 
 
 def _weights(names: tuple[str, ...], special: dict[str, dict[str, float]]) -> np.ndarray:
@@ -120,13 +121,15 @@ def visibility(
 ) -> np.ndarray:
     """(P, 29) uint8: 2 where the person's own surface is near the joint in a 3 x 3 window.
 
-    Deep joints lie farther behind the surface; "near" is 16 cm, or 22 cm for them.
+    Deep joints lie farther behind the surface; "near" is 16 cm, or 22 cm for them.  Nose, eyes and
+    ears lie on it, and a head is 15 to 20 cm deep: 5 cm, and 8 cm for ears below hair.
     """
     height, width = owner.shape
     people = np.arange(1, len(raw_m) + 1)[:, None]
     depth_m = np.linalg.norm(raw_m, axis=-1)
     tolerance_m = np.full(raw_m.shape[1], 0.16)
     tolerance_m[_DEEP] = 0.22
+    tolerance_m[_FACE], tolerance_m[_EARS] = 0.05, 0.08
     column, row = (np.rint(np.clip(raw_px[..., k], -9, 1e6)).astype(int) for k in (0, 1))
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (raw_m[..., 2] > 0.1)
     seen = np.zeros(inside.shape, bool)

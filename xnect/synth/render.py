@@ -22,7 +22,7 @@ from xnect.synth.mesh import Mesh, join
 from xnect.synth.occlusion import ambient_occlusion
 from xnect.synth.patterns import wrinkle_map
 from xnect.synth.raster import shadow_map, skin, z_buffer
-from xnect.synth.scene import Scene, contact_shadows
+from xnect.synth.scene import Scene, contact_shadows, shadowed_points
 from xnect.synth.shade import shade_photo_floor, shade_room, shade_surfaces
 
 NEAR_M = 0.15
@@ -173,8 +173,7 @@ class Renderer:
         """Depth map (s, s) of the key light and the (3, 4) matrix into it."""
         size = self._shadow_px
         shadow = np.full((size, size), 1e6, np.float32)
-        around = points.reshape(-1, 3) if points.size else np.zeros((1, 3))
-        matrix = shadow_map_from_world(scene.light.key_direction, around)
+        matrix = shadow_map_from_world(scene.light.key_direction, shadowed_points(scene, points))
         matrix = (matrix * [[size], [size], [1]]).astype(np.float32)
         at = np.ascontiguousarray(world.position @ matrix[:, :3].T + matrix[:, 3])
         shadow_map(at, world.rest.triangles, shadow)

@@ -183,6 +183,15 @@ def _surroundings(
     return ground, photo, furniture
 
 
+def shadowed_points(scene: Scene, points_m: np.ndarray) -> np.ndarray:
+    """Points (P, 29, 3) -> (n, 3) of the people before the camera; the origin when there are none.
+
+    The shadow map lies around them: somebody who waits far behind the camera takes none of it.
+    """
+    ahead = scene.view.to_camera(points_m)[:, 0, 2] > 0 if points_m.size else np.zeros(0, bool)
+    return points_m[ahead].reshape(-1, 3) if ahead.any() else np.zeros((1, 3))
+
+
 def contact_shadows(points_m: np.ndarray, *, radius_m: float = 0.13) -> np.ndarray:
     """Points (P, 29, 3) -> (k, 4) float32 x, z, radius, strength of the dark spots below people."""
     out = []

@@ -84,10 +84,15 @@ def _noise(count: int) -> np.ndarray:
 
 
 def _streak(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size) kernel of a straight move in a random direction."""
+    """(n, n) kernel, n the next odd size, of a straight move in a random direction.
+
+    Its mean is the middle: nothing moves against its label.
+    """
+    size += 1 - size % 2
     kernel = np.zeros((size, size), np.float32)
-    start, stop = (0, int(rng.integers(size))), (size - 1, int(rng.integers(size)))
-    cv2.line(kernel, start, stop, 1.0)
+    start = int(rng.integers(size))
+    cv2.line(kernel, (0, start), (size - 1, size - 1 - start), 1.0)
+    kernel = kernel + kernel[::-1, ::-1]  # a drawn line is not quite point-symmetric
     kernel = np.asarray(kernel.T if rng.random() < 0.5 else kernel)
     return np.ascontiguousarray(kernel / kernel.sum())
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from xnect.errors import BadInput
+from xnect.npz import read_npz
 from xnect.skeleton import J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, chain_m
 
 HELD_OUT = frozenset({"cmu_subject_05", "cmu_expmap_soccer", "cmu_expmap_washwindow"})
@@ -324,5 +325,4 @@ def _load(root: str | Path, name: str) -> dict[str, np.ndarray]:
     path = Path(root) / name
     if not path.is_file():
         raise BadInput(f"{path} does not exist; give the folder of the synthetic people pack")
-    with np.load(path, allow_pickle=False) as file:
-        return {key: file[key] for key in file.files}
+    return read_npz(path, "the part of the pack")

@@ -19,6 +19,7 @@ from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor, floor_of
 from xnect.errors import BadInput
 from xnect.lift import CARRIED
+from xnect.npz import read_npz
 from xnect.rig import SOLES_M
 from xnect.rotations import matrix_from_quat, matrix_from_rotvec
 from xnect.skeleton import BONE_PARENTS, CODE_UNIT_M, FLIP2D, J3D, REFERENCE_STATURE_M
@@ -117,19 +118,19 @@ def _moving(
     path = root / "motion.npz"
     if not path.is_file():
         raise BadInput(f"{path} does not exist; give the folder of the synthetic people pack")
-    with np.load(path, allow_pickle=False) as motion:
-        long = motion["clip_length"] >= frames
-        good = np.flatnonzero(long & np.isin(motion["clip_group"], list(HELD_OUT)))
-        if not len(good):
-            raise BadInput(f"no held-out clip of {path} has {frames} frames; ask for fewer")
-        clip = rng.choice(good)
-        spare = motion["clip_length"][clip] - frames
-        first = int(motion["clip_start"][clip] + rng.integers(spare + 1))
-        chosen = slice(first, first + frames)
-        xyzw = motion["rotation"][chosen].astype(np.float64)
-        path_m, lift_m = motion["root"][chosen].astype(float), motion["lift"][chosen].astype(float)
-        contact = motion["foot_contact"][chosen] > 0
-        source = motion["rig_bone_source"].astype(int)
+    motion = read_npz(path, "the part of the pack")
+    long = motion["clip_length"] >= frames
+    good = np.flatnonzero(long & np.isin(motion["clip_group"], list(HELD_OUT)))
+    if not len(good):
+        raise BadInput(f"no held-out clip of {path} has {frames} frames; ask for fewer")
+    clip = rng.choice(good)
+    spare = motion["clip_length"][clip] - frames
+    first = int(motion["clip_start"][clip] + rng.integers(spare + 1))
+    chosen = slice(first, first + frames)
+    xyzw = motion["rotation"][chosen].astype(np.float64)
+    path_m, lift_m = motion["root"][chosen].astype(float), motion["lift"][chosen].astype(float)
+    contact = motion["foot_contact"][chosen] > 0
+    source = motion["rig_bone_source"].astype(int)
     turned = matrix_from_quat(xyzw[..., [3, 0, 1, 2]])[:, source]
     body = np.full(frames, rng.integers(len(bodies.heads_m)))
     skeletons = pose(bodies, body, turned)
@@ -167,7 +168,7 @@ def detect(
     wild = bursts(rng, each, options.wild, options.brief_s)
     error = error + wild[..., None] * options.wild_m * rng.normal(size=(*each, 2))
     rays = shown_m[..., :2] / np.maximum(shown_m[..., 2:], 0.2)
-    pixels = camera.project(shown_m) + error * 1000.0 / shown_m[..., 2:]
+    pixels = camera.project(shown_m) + error * (camera.fx_px, camera.fy_px) / shown_m[..., 2:]
     for limbs in (_ARMS, _LEGS):
         other = [FLIP2D[j] if j in limbs else j for j in range(18)]
         swap = bursts(rng, each[:2], options.swapped, options.brief_s)

@@ -23,7 +23,7 @@ from xnect.synth.mesh import Mesh
 from xnect.synth.occlusion import BIAS_M, GAIN, PAIRS, RINGS_M, STRENGTH
 from xnect.synth.patterns import wrinkle_map
 from xnect.synth.render import FAR_M, FURNITURE, NEAR_M, Picture, eye_table
-from xnect.synth.scene import Scene, contact_shadows
+from xnect.synth.scene import Scene, contact_shadows, shadowed_points
 from xnect.synth.torch_raster import shadow_maps, skin, z_buffer
 from xnect.synth.torch_shade import (
     Library,
@@ -97,7 +97,7 @@ class TorchRenderer:
             for s, i, o, d in zip(scenes, images, owners, distances, strict=True)
         ]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: training uses these pictures
     def draw(self, scenes: Sequence[Scene]) -> Drawn:
         """Pictures, person maps and distances of scenes of one size.
 
@@ -203,9 +203,8 @@ class TorchRenderer:
         size = self._shadow_px
         points = [s.points_m for s in scenes]
         matrices = np.stack([
-            shadow_map_from_world(
-                s.light.key_direction, p.reshape(-1, 3) if p.size else np.zeros((1, 3))
-            ) * [[size], [size], [1]]
+            shadow_map_from_world(s.light.key_direction, shadowed_points(s, p))
+            * [[size], [size], [1]]
             for s, p in zip(scenes, points, strict=True)
         ])  # fmt: skip
         matrix = self._to(matrices.astype(np.float32))

@@ -46,6 +46,32 @@ def joints21_from_raw(raw_m: np.ndarray) -> np.ndarray:
     return out
 
 
+def faces_turned_away(raw_m: np.ndarray) -> np.ndarray:
+    """(P, 29, 3) m in camera axes -> (P, 29) bool: nose, eyes, ears behind the person's own head.
+
+    Nobody labels them on photographs (COCO: v = 0), so there they are absent.
+    """
+    away = np.zeros(raw_m.shape[:2], bool)
+    nose, left, right = (raw_m[:, _R[n]] for n in ("nose", "left_ear", "right_ear"))
+    head = (left + right) / 2
+    to_camera, ahead, leftward = (_unit(v) for v in (-head, nose - head, left - right))
+    ahead, leftward = (ahead * to_camera).sum(-1), (leftward * to_camera).sum(-1)
+    for name, facing in (
+        ("nose", ahead + 0.25),
+        ("left_eye", 0.85 * ahead + 0.4 * leftward + 0.2),
+        ("right_eye", 0.85 * ahead - 0.4 * leftward + 0.2),
+        ("left_ear", leftward + 0.35),
+        ("right_ear", 0.35 - leftward),
+    ):
+        away[:, _R[name]] = facing < 0
+    return away
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    out: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return out
+
+
 def joints18_from_raw(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(P, 29, 2) px with centres at +0.5, (P, 29) 2 / 1 / 0 -> (P, 18, 2) px, (P, 18) state.
 
@@ -90,7 +116,8 @@ def renders(path: Path, *, min_visible: int = 3) -> Iterator[Sample]:
             continue
         rows = slice(data["person_offset"][i], data["person_offset"][i + 1])
         pixels, seen = data["joints_px"][rows].astype(np.float64), data["vis"][rows]
-        camera_m = joints21_from_raw(data["joints_cam_m"][rows].astype(np.float64))
+        raw_m = data["joints_cam_m"][rows].astype(np.float64)
+        camera_m = joints21_from_raw(raw_m)
         if not (np.isfinite(pixels).all() and np.isfinite(camera_m).all()):
             log.warning("left out picture %d of %s: its labels are not finite", i, path)
             continue
@@ -98,6 +125,7 @@ def renders(path: Path, *, min_visible: int = 3) -> Iterator[Sample]:
         away = outside(pixels - 0.5, (height, width)) & (seen > 0)
         if away.any():
             log.warning("picture %d of %s: %d joints outside are absent", i, path, away.sum())
+        away |= faces_turned_away(raw_m)
         joints, state = joints18_from_raw(pixels, np.where(away, ABSENT, seen))
         low = np.maximum(pixels.min(1) - 8, 0)
         high = np.minimum(pixels.max(1) + 8, [width, height])
