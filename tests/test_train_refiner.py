@@ -15,7 +15,7 @@ from xnect.refiner import SIDE_PX, PersonMaps, Refiner
 from xnect.skeleton import FLIP2D, J3D, SEEN_AS
 from xnect.train.checkpoint import save_weights
 from xnect.train.crops import BOX_PX, CUT_PX, joints_box, read_person_crops, write_crops
-from xnect.train.person_augment import RefinerAugment, augment_person, cut_off, warp_of
+from xnect.train.person_augment import RefinerAugment, anonymous, augment_person, cut_off, warp_of
 from xnect.train.person_crops import cut_out, facing, write_person_crops
 from xnect.train.refiner import People, PersonBatch, refiner_losses, start_from, step_losses
 from xnect.train.refiner import main as refiner_command
@@ -247,3 +247,19 @@ def test_without_people_to_validate_with_smaller_errors_of_bones_are_better(
     write_crops(folder / "dev", crops)
     assert refiner_command(words) == 0
     assert next(iter(validate[1](None))) == "peak_pck"
+
+
+def test_heads_are_made_unrecognisable_and_nothing_else_changes():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
+    joints, state = np.full((18, 2), 100.0), np.full(18, SEEN, np.int8)
+    joints[[0, 14, 15, 16, 17]] = (100, 70)
+    for _ in range(30):
+        out = anonymous(rng, image, joints, state)
+        y, x = np.nonzero((out != image).any(-1))
+        assert len(y) > 100
+        assert np.abs(x - 100).max() < 36 and np.abs(y - 70).max() < 36
+        inner = out[66:75, 96:105].astype(float)
+        assert inner.std() < 0.6 * image[66:75, 96:105].std()
+    absent = np.where(np.isin(np.arange(18), [0, 14, 15, 16, 17]), ABSENT, state)
+    assert anonymous(rng, image, joints, absent) is image

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from xnect.refiner import PERSON_PX, SIDE_PX
-from xnect.skeleton import FLIP2D, FLIP3D
+from xnect.skeleton import FLIP2D, FLIP3D, J2D
 from xnect.train.augment import colour
 from xnect.train.crops import BOX_PX, CUT_PX, PersonCrops, joints_box
 from xnect.train.samples import ABSENT, UNKNOWN
@@ -30,6 +30,7 @@ class RefinerAugment:
     cover_share: float = 0.25  # a rectangle hides part of the person
     edge_share: float = 0.06  # the picture ends across the person, who is still in the middle
     cut_share: float = 0.3  # only part of the person shows, and the box is that part's
+    anonymous_share: float = 0.12  # the head is pixelated, smeared or behind a bar
 
 
 SHOWN_PX = 0.3 * BOX_PX
@@ -119,6 +120,42 @@ def _covered(
     return image, np.where(below & (state > 0), UNKNOWN, state).astype(np.int8)
 
 
+_HEAD = [J2D[n] for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
+_NECK = J2D["neck"]
+
+
+def anonymous(
+    rng: np.random.Generator, image: np.ndarray, joints: np.ndarray, state: np.ndarray
+) -> np.ndarray:
+    """The picture with the head made unrecognisable, as published footage has it; labels stay.
+
+    A face that cannot be recognised is no sign of a back.  Nothing changes where neck and head are
+    not known.
+    """
+    head = joints[_HEAD][state[_HEAD] > 0]
+    if state[_NECK] <= 0 or not len(head):
+        return image
+    size = max(np.linalg.norm(head.mean(0) - joints[_NECK]), 3.0)
+    middle = head.mean(0) + rng.normal(0, 0.12, 2) * size
+    half = size * rng.uniform(0.35, 0.8, 2)
+    x0, y0 = np.maximum(np.rint(middle - half).astype(int), 0)
+    x1, y1 = np.minimum(np.rint(middle + half).astype(int) + 1, image.shape[1::-1])
+    if x1 - x0 < 3 or y1 - y0 < 3:
+        return image
+    image = image.copy()
+    part = image[y0:y1, x0:x1]
+    kind = rng.random()
+    if kind < 0.5:
+        cells = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+        small = cv2.resize(part, cells, interpolation=cv2.INTER_AREA)
+        image[y0:y1, x0:x1] = cv2.resize(small, part.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    elif kind < 0.85:
+        image[y0:y1, x0:x1] = cv2.GaussianBlur(part, (0, 0), size * rng.uniform(0.15, 0.5))
+    else:
+        image[y0:y1, x0:x1] = rng.integers(0, 256) if rng.random() < 0.5 else 0
+    return image
+
+
 def augment_person(
     rng: np.random.Generator, crops: PersonCrops, number: int, o: RefinerAugment
 ) -> Seen:
@@ -140,6 +177,8 @@ def augment_person(
         joints, state = joints[list(FLIP2D)], state[list(FLIP2D)]
         joints3d, weight = joints3d[list(FLIP3D)], weight[list(FLIP3D)]
     inside = ((joints > -0.5) & (joints < SIDE_PX - 0.5)).all(-1)
+    if rng.random() < o.anonymous_share:
+        out = anonymous(rng, out, joints, np.where(inside, state, ABSENT))
     if rng.random() < o.cover_share:
         out, state = _covered(rng, out, joints, state)
     out = colour(rng, out)
