@@ -273,7 +273,7 @@ def test_the_neck_is_between_the_shoulders():
     keypoints = np.zeros((1, 17, 3))
     keypoints[0, 5], keypoints[0, 6] = (10, 20, 2), (30, 40, 1)
     joints, state = joints18_from_coco17(keypoints)
-    np.testing.assert_allclose(joints[0, 1], (19.5, 29.5))
+    np.testing.assert_allclose(joints[0, 1], (20, 30))
     assert state[0, 1] == 1
     keypoints[0, 6, 2] = 0
     assert joints18_from_coco17(keypoints)[1][0, 1] == UNKNOWN
