@@ -156,9 +156,10 @@ class Tracker:
         bones = np.arange(len(JOINTS3D)) != BODY.root
         if lengths.shape != (len(JOINTS3D),):
             raise BadInput(f"bone lengths must be (21,) and positive, got shape {lengths.shape}")
-        if not (np.isfinite(lengths) & (lengths > 0))[bones].all():
+        bad = ~(np.isfinite(lengths) & (lengths > 0))[bones]
+        if bad.any():
             raise BadInput(
-                f"bone lengths must be positive numbers of m, got {lengths[bones].min()}"
+                f"bone lengths must be positive numbers of m, got {lengths[bones][bad][0]}"
             )
         for memory in self._people:
             if memory.track_id == track_id:

@@ -134,9 +134,7 @@ def _candidate(
     elif leaving or begin + left > len(frames):  # it would stop in the picture before the clip ends
         return None
     used = slice(begin, end)
-    now = cameras[
-        first : first + end - begin
-    ]  # when it plays, if it begins later than it was drawn
+    now = cameras[first : first + end - begin]  # it may play earlier than it was drawn
     columns, depths = in_camera(way[used], now)
     shows = may_show(columns, depths, camera.width_px, camera.fx_px)
     if (entering and shows[0]) or (end - begin < left and shows[-1]):

@@ -195,6 +195,15 @@ def _found(
     return found & _face_found(rng, shown, view, options)
 
 
+FACING = {
+    "nose": (1.0, 0.0, 0.25), "left_eye": (0.85, 0.4, 0.2), "right_eye": (0.85, -0.4, 0.2),
+    "left_ear": (0.0, 1.0, 0.35), "right_ear": (0.0, -1.0, 0.35),
+}  # fmt: skip
+"""The head hides a point where the cosines of its axes ahead and leftward to the way to the camera,
+times the first two, plus the third, are below 0.
+"""
+
+
 def _face_found(
     rng: torch.Generator, shown: Tensor, view: _View, options: EvidenceOptions
 ) -> Tensor:
@@ -205,13 +214,8 @@ def _face_found(
     to_camera = _normal(-view.pelvis_m)
     ahead = (_normal(nose - (left + right) / 2) * to_camera).sum(-1)
     leftward = (_normal(left - right) * to_camera).sum(-1)
-    for name, facing in (
-        ("nose", ahead + 0.25),
-        ("left_eye", 0.85 * ahead + 0.4 * leftward + 0.2),
-        ("right_eye", 0.85 * ahead - 0.4 * leftward + 0.2),
-        ("left_ear", leftward + 0.35),
-        ("right_ear", -leftward + 0.35),
-    ):
+    for name, (front, side, least) in FACING.items():
+        facing = front * ahead + side * leftward + least
         found[:, J2D[name]] = facing + 0.15 * _randn(rng, count) > 0
     if options.drop > 0:  # faces that are pixelated, masked, or simply missed
         for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear"):

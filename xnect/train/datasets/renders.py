@@ -11,6 +11,7 @@ import numpy as np
 
 from xnect.errors import BadInput
 from xnect.skeleton import J2D, J3D, JOINTS2D, JOINTS3D, REFERENCE_CHAIN_M, chain_m
+from xnect.synth.evidence import FACING
 from xnect.train.datasets.outside import outside
 from xnect.train.samples import ABSENT, HIDDEN, SEEN, UNKNOWN, Sample, read_arrays
 
@@ -56,14 +57,8 @@ def faces_turned_away(raw_m: np.ndarray) -> np.ndarray:
     head = (left + right) / 2
     to_camera, ahead, leftward = (_unit(v) for v in (-head, nose - head, left - right))
     ahead, leftward = (ahead * to_camera).sum(-1), (leftward * to_camera).sum(-1)
-    for name, facing in (
-        ("nose", ahead + 0.25),
-        ("left_eye", 0.85 * ahead + 0.4 * leftward + 0.2),
-        ("right_eye", 0.85 * ahead - 0.4 * leftward + 0.2),
-        ("left_ear", leftward + 0.35),
-        ("right_ear", 0.35 - leftward),
-    ):
-        away[:, _R[name]] = facing < 0
+    for name, (front, side, least) in FACING.items():
+        away[:, _R[name]] = front * ahead + side * leftward + least < 0
     return away
 
 
