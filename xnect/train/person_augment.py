@@ -135,7 +135,7 @@ def anonymous(
     head = joints[_HEAD][state[_HEAD] > 0]
     if state[_NECK] <= 0 or not len(head):
         return image
-    size = max(np.linalg.norm(head.mean(0) - joints[_NECK]), 3.0)
+    size = max(float(np.linalg.norm(head.mean(0) - joints[_NECK])), 3.0)
     middle = head.mean(0) + rng.normal(0, 0.12, 2) * size
     half = size * rng.uniform(0.35, 0.8, 2)
     x0, y0 = np.maximum(np.rint(middle - half).astype(int), 0)
