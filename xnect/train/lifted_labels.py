@@ -2,8 +2,8 @@
 
 From good 2D joints Stage II tells bones better than the 3D codes of a refiner do.  So it completes
 what people have labelled, and its guess, weighted by how sure it is of each joint, is a weak label,
-as that of the teacher (`datasets.teacher`) is.  Not shown to help yet: no bundled weights have
-learnt from it.
+as that of the teacher (`datasets.teacher`) is.  Not shown to help: the research refiner has learnt
+from it, but no two trainings were compared.
 """
 
 from __future__ import annotations
