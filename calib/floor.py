@@ -17,7 +17,16 @@ MAX_TILT_SD_RAD = math.radians(5)
 """Marks that leave the floor's direction less certain than this are refused."""
 
 AMBIGUOUS = 1.5
-"""Another pose of the marks must fit this many times worse than the best one."""
+"""Another pose of the marks must fit this many times worse than the best one ..."""
+
+AMBIGUOUS_PX = 0.6
+"""... and not within what clicks are off: root mean square of four, less of more."""
+
+CLICK_PX = 3.0
+"""By which three marks may be elsewhere without another floor turning up."""
+
+STABLE_RAD = math.radians(15)
+"""Further apart, a floor is another one."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,6 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
     Raises:
         CannotCalibrate: too few marks, marks on a line, or marks that fit no floor or several.
     """
-    import cv2
-
     marks_px = np.asarray(marks_px, float).reshape(-1, 2)
     places = np.zeros((len(marks_px), 3))
     places[:, :2] = np.asarray(marks_m, float).reshape(len(marks_px), -1)[:, :2]
@@ -111,27 +118,7 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
     spread = np.linalg.svd(places - places.mean(0), compute_uv=False)
     if not spread[1] > 0.05 * spread[0]:
         raise CannotCalibrate("the marks lie on a line; a floor needs marks beside it")
-    rays = camera.rays(marks_px)
-    eye, none = np.eye(3), np.zeros(4)
-    if len(places) == 3:
-        _, turns, shifts = cv2.solveP3P(places, rays, eye, none, cv2.SOLVEPNP_AP3P)
-    else:
-        _, turns, shifts, _ = cv2.solvePnPGeneric(
-            places[:, None], rays[:, None], eye, none, flags=cv2.SOLVEPNP_IPPE
-        )
-    poses, refused_px = [], np.inf
-    for found in zip(turns, shifts, strict=True):
-        turn, shift = found
-        if len(places) > 3:
-            turn, shift = cv2.solvePnPRefineLM(places, rays, eye, none, turn, shift)
-        normal = cv2.Rodrigues(turn)[0][:, 2]
-        floor = floor_of(normal, -float(normal @ np.ravel(shift)))
-        ahead = (places @ cv2.Rodrigues(turn)[0].T)[:, 2].mean() + float(np.ravel(shift)[2])
-        off_px = _pose_error_px(camera, places, marks_px, turn, shift)
-        if floor.normal[1] < 0.1 and ahead > 0:
-            poses.append((off_px, floor, turn, shift))
-        elif ahead > 0 and len(places) > 3:  # three marks fit several poses
-            refused_px = min(refused_px, off_px)
+    poses, refused_px = _poses(camera, places, marks_px)
     if not poses:
         raise CannotCalibrate(
             "the marks lie on no floor that this camera looks down on; check their order, and that "
@@ -140,6 +127,8 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
     poses.sort(key=lambda pose: pose[0])
     _check_single([pose[0] for pose in poses], [pose[1] for pose in poses], len(places))
     error, floor, turn, shift = poses[0]
+    if len(places) == 3:
+        _check_stable(camera, places, marks_px, floor)
     if error > max(1.0, AMBIGUOUS * refused_px):
         raise CannotCalibrate(
             f"the marks fit a floor above the camera ({refused_px:.1f} px off) better than one "
@@ -159,6 +148,64 @@ def floor_of_marks(camera: Camera, marks_px: np.ndarray, marks_m: np.ndarray) ->
     return FloorFit(floor, tilt_sd, height_sd, error, "px", len(places))
 
 
+_Pose = tuple[float, Floor, np.ndarray, np.ndarray]
+"""Error in px, floor, and the turn and shift from places to camera axes."""
+
+
+def _poses(camera: Camera, places: np.ndarray, marks_px: np.ndarray) -> tuple[list[_Pose], float]:
+    """Poses of the marks before a camera above the floor, and the error of the best one below it.
+
+    The latter is inf for three marks, which fit several poses.
+    """
+    import cv2
+
+    rays = camera.rays(marks_px)
+    eye, none = np.eye(3), np.zeros(4)
+    if len(places) == 3:
+        _, turns, shifts = cv2.solveP3P(places, rays, eye, none, cv2.SOLVEPNP_AP3P)
+    else:
+        _, turns, shifts, _ = cv2.solvePnPGeneric(
+            places[:, None], rays[:, None], eye, none, flags=cv2.SOLVEPNP_IPPE
+        )
+    poses: list[_Pose] = []
+    refused_px = np.inf
+    for found in zip(turns, shifts, strict=True):
+        turn, shift = found
+        if len(places) > 3:
+            turn, shift = cv2.solvePnPRefineLM(places, rays, eye, none, turn, shift)
+        normal = cv2.Rodrigues(turn)[0][:, 2]
+        floor = floor_of(normal, -float(normal @ np.ravel(shift)))
+        ahead = (places @ cv2.Rodrigues(turn)[0].T)[:, 2].mean() + float(np.ravel(shift)[2])
+        off_px = _pose_error_px(camera, places, marks_px, turn, shift)
+        if floor.normal[1] < 0.1 and ahead > 0:
+            poses.append((off_px, floor, turn, shift))
+        elif ahead > 0 and len(places) > 3:
+            refused_px = min(refused_px, off_px)
+    return poses, float(refused_px)
+
+
+def _check_stable(camera: Camera, places: np.ndarray, marks_px: np.ndarray, best: Floor) -> None:
+    """Refuse three marks that fit another floor when one of them is a few pixels elsewhere.
+
+    Where two solutions of P3P nearly meet, the error of a click may take both away, and leave one
+    that has nothing to do with the floor and yet fits exactly.
+    """
+    for shift_px in CLICK_PX * np.concatenate([np.eye(6), -np.eye(6)]):
+        poses, _ = _poses(camera, places, marks_px + shift_px.reshape(3, 2))
+        for _, floor, _, _ in poses:
+            apart = _between(best, floor)
+            if apart > STABLE_RAD:
+                raise CannotCalibrate(
+                    f"two floors fit the marks within {CLICK_PX:.0f} px, "
+                    f"{math.degrees(apart):.0f} degrees apart; a fourth mark tells them apart"
+                )
+
+
+def _between(one: Floor, other: Floor) -> float:
+    """Angle of the normals, rad."""
+    return math.acos(float(np.clip(np.dot(one.normal, other.normal), -1, 1)))
+
+
 def _pose_error_px(
     camera: Camera, places: np.ndarray, marks_px: np.ndarray, turn: np.ndarray, shift: np.ndarray
 ) -> float:
@@ -172,14 +219,13 @@ def _pose_error_px(
 def _check_single(errors_px: list[float], floors: list[Floor], count: int) -> None:
     """Refuse marks for which another floor fits as well."""
     best = floors[0]
+    clicks_px = AMBIGUOUS_PX * math.sqrt(4 / count)
     for error, floor in zip(errors_px[1:], floors[1:], strict=True):
-        cosine = float(np.clip(np.dot(best.normal, floor.normal), -1, 1))
-        other = math.acos(cosine) > MAX_TILT_SD_RAD
-        if other and error < max(AMBIGUOUS * errors_px[0], 0.05):
+        apart = _between(best, floor)
+        if apart > MAX_TILT_SD_RAD and error < max(AMBIGUOUS * errors_px[0], clicks_px):
             extra = "a fourth mark tells them apart" if count == 3 else "use marks further apart"
             raise CannotCalibrate(
-                f"two floors fit the marks, {math.degrees(math.acos(cosine)):.0f} degrees apart; "
-                f"{extra}"
+                f"two floors fit the marks, {math.degrees(apart):.0f} degrees apart; {extra}"
             )
 
 

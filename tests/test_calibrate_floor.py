@@ -92,6 +92,28 @@ def test_three_marks_are_enough_or_said_to_be_ambiguous() -> None:
     assert all("fourth mark" in text for text in said)
 
 
+def test_three_marks_that_clicks_make_another_floor_of_are_refused() -> None:
+    camera = floor_camera(tilt_deg=50, height_m=2.5)  # the marks are clicked a pixel off
+    marks_px = [[1167.2, 235.1], [460.2, 320.2], [311.3, 606.9]]
+    with pytest.raises(CannotCalibrate, match="fourth mark"):
+        floor_of_marks(camera, marks_px, [[0, 0], [2.568, 0], [3.005, 0.987]])
+
+
+@pytest.mark.parametrize("tilt", [30, 60])
+def test_three_marks_clicked_a_pixel_off_give_the_floor_or_none(tilt: float) -> None:
+    rng, camera, given, wrong = np.random.default_rng(1), floor_camera(tilt_deg=tilt), 0, 0
+    for _ in range(60):
+        ahead_m = camera.floor.distance_m / math.tan(math.radians(tilt))
+        places = rng.uniform(-1.5, 1.5, (3, 2)) + (0, ahead_m)
+        marks_px = marks_of(camera, places) + rng.normal(0, 1, (3, 2))
+        try:
+            fit = floor_of_marks(camera, marks_px, places)
+        except CannotCalibrate:
+            continue
+        given, wrong = given + 1, wrong + (degrees_between(fit.floor, camera.floor) > 15)
+    assert given >= 10 and wrong == 0
+
+
 @pytest.mark.parametrize(
     ("places", "word"),
     [(PLACES[:2], "at least 3"), (np.array([(0, 3), (0, 4), (0, 5), (0, 6.0)]), "on a line")],
