@@ -25,7 +25,7 @@ def feet_of(recording: Recording, camera: Camera, *, scale: float = 1.0) -> Feet
     """Feet of everybody whose ankles are seen, as this camera sees them, all distances scaled.
 
     A recording made with another focal length has wrong distances: every joint is moved along its
-    ray, by the ratio of the focal lengths.
+    ray, by the ratio of the focal lengths; the vertical ones, as people stand.
     """
     rows = _ankles_seen(recording)
     joints_m = scale * _seen_by(camera, recording, rows)
@@ -38,11 +38,13 @@ def feet_of(recording: Recording, camera: Camera, *, scale: float = 1.0) -> Feet
 
 
 def walkers_of(recording: Recording) -> Walkers:
-    """Necks and ankles of everybody who stands or walks upright."""
+    """Necks and ankles of everybody who stands or walks upright, px of the first picture's size."""
     rows = _ankles_seen(recording)
     rows = rows[recording.joints2d_score[rows, J2D["neck"]] > 0]
     rows = rows[_upright(recording.joints3d_m[rows].astype(float))]
-    points = recording.joints2d_px[rows].astype(float)
+    hw = recording.image_hw[recording.person_frame[rows]]
+    scale = (recording.image_hw[0] / hw)[:, None, ::-1]
+    points = (recording.joints2d_px[rows] + 0.5) * scale - 0.5
     ankles = points[:, [J2D["left_ankle"], J2D["right_ankle"]]].mean(1)
     return Walkers(
         recording.time_s[recording.person_frame[rows]], recording.track_id[rows],
@@ -76,13 +78,19 @@ def _seen_by(camera: Camera, recording: Recording, rows: np.ndarray) -> np.ndarr
     number = recording.camera_number[recording.person_frame[rows]]
     for i, old in enumerate(recording.cameras):
         these = number == i
-        if not these.any() or (old.fx_px, old.dist) == (camera.fx_px, camera.dist):
+        new = camera.resized(old.height_px, old.width_px)  # pictures may change their size
+        if not these.any() or _lens(old) == _lens(new):
             continue
         there = joints_m[these]
-        depth = np.maximum(there[..., 2:], 1e-3) * (camera.fx_px / old.fx_px)
-        rays = camera.rays(old.project(there))
+        depth = np.maximum(there[..., 2:], 1e-3) * (new.fy_px / old.fy_px)
+        rays = new.rays(old.project(there))
         joints_m[these] = np.concatenate([rays * depth, depth], -1)
     return joints_m
+
+
+def _lens(camera: Camera) -> tuple[float, ...]:
+    """All that says where a ray is seen."""
+    return (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px, *camera.dist)
 
 
 def _upright(joints_m: np.ndarray) -> np.ndarray:

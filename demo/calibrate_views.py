@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -141,6 +141,8 @@ def views_of_frames(
         stop: asked at every frame.
         show: given every frame looked at; False ends.
         progress: told after every frame looked at.
+
+    A source that breaks after it showed the board is a problem among others; before, it raises.
     """
     out = Collected()
     looked_s, before, looks = -np.inf, None, 0
@@ -148,7 +150,7 @@ def views_of_frames(
     reasons: dict[str, int] = {}
     whole: dict[str, str] = {}  # the sentence of each, with its advice
     known: set[str] = set()  # those that a thorough look gave
-    for frame in frames:
+    for frame in _until_broken(frames, out):
         if stop() or (seconds is not None and time.monotonic() - start > seconds):
             break
         if frame.time_s - looked_s < STEP_S - 1e-6:
@@ -181,6 +183,16 @@ def views_of_frames(
     for reason in sorted(reasons, key=lambda r: (r not in first, -reasons[r]))[:3]:
         out.problems.append(f"{reasons[reason]} of {looks} frames: {whole[reason]}")
     return out
+
+
+def _until_broken(frames: Iterable[Frame], collected: Collected) -> Iterator[Frame]:
+    """The frames; the sentence of a source that breaks is kept, once there are views."""
+    try:
+        yield from frames
+    except CannotOpenSource as error:
+        if not collected.views:
+            raise
+        collected.problems.append(str(error))
 
 
 def guide(image: np.ndarray, collected: Collected) -> np.ndarray:

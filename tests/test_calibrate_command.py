@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from xnect.calib.file import load_camera, load_origin, save_camera
 from xnect.demo import calibrate_views
 from xnect.demo.__main__ import main
 from xnect.demo.calibrate_views import Collected, guide, views_of_frames
+from xnect.errors import CannotOpenSource
 from xnect.recording import save_recording
 from xnect.skeleton import BODY, J2D, J3D
 from xnect.types import Frame, Person, Result
@@ -85,12 +87,21 @@ def test_points_on_the_floor_are_added_to_the_camera(tmp_path: Path, capsys) -> 
     assert "4 marks" in capsys.readouterr().out
 
 
-def recording_of_walkers(path: Path, camera: Camera, *, known: Camera, seconds=8.0) -> Path:
-    """A recording as `xnect video` makes it of four people who walk, with noise of 2 px."""
+def recording_of_walkers(
+    path: Path, camera: Camera, *, known: Camera, seconds=8.0, small_from_s=math.inf
+) -> Path:
+    """A recording as `xnect video` makes it of four people who walk, with noise of 2 px.
+
+    From some time on pictures have half the size.
+    """
+    full, full_known = camera, known
     rng = np.random.default_rng(0)
     walks = [walker(rng, seconds) for _ in range(4)]
     results = []
     for frame, time_s in enumerate(walks[0][0]):
+        camera, known = full, full_known
+        if time_s >= small_from_s:
+            camera, known = (c.resized(360, 640) for c in (full, full_known))
         people = []
         for number, (_, ankles, toes, necks, crowns) in enumerate(walks):
             world = np.zeros((21, 3))
@@ -108,14 +119,15 @@ def recording_of_walkers(path: Path, camera: Camera, *, known: Camera, seconds=8
             for name in ("neck", "left_ankle", "right_ankle"):
                 pixels[J2D[name]] = camera.project(joints[J3D[name]]) + rng.normal(0, 2, 2)
             score = (pixels != 0).all(1).astype(float)
-            guess = joints.copy()
-            guess[:, 2] *= known.fx_px / camera.fx_px
+            depth = joints[:, 2:] * known.fy_px / camera.fy_px
+            guess = np.concatenate([known.rays(camera.project(joints)) * depth, depth], 1)
             people.append(Person(
                 pixels, score, guess, np.ones(21), number + 1, 1.0,
                 np.tile((1.0, 0, 0, 0), (21, 1)),
                 guess[J3D["pelvis"]], BODY.lengths_m,
             ))  # fmt: skip
-        results.append(Result(frame, float(time_s), (720, 1280), known, tuple(people)))
+        hw = (camera.height_px, camera.width_px)
+        results.append(Result(frame, float(time_s), hw, known, tuple(people)))
     return save_recording(path, results)
 
 
@@ -135,6 +147,46 @@ def test_people_who_walk_give_focal_length_and_floor(tmp_path: Path, capsys) -> 
     assert load_camera(out).fx_px == 1000
     assert "feet of people" in load_origin(out).floor_source
     assert math.degrees(load_camera(out).floor.tilt_rad) == pytest.approx(18, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("camera", "known"),
+    [
+        ((750, 1000, 639.5, 359.5), None),
+        ((1000, 1000, 639.5, 359.5), (1000, 1000, 639.5, 459.5)),
+        ((1000, 1000, 639.5, 359.5), (1000, 800, 639.5, 359.5)),
+    ],
+    ids=["oblong pixels", "another middle", "another vertical focal length"],
+)
+def test_a_recording_by_another_camera_gives_the_floor_of_the_given_one(
+    tmp_path: Path, camera: tuple, known: tuple | None
+) -> None:
+    true = Camera(*camera, 1280, 720, floor=floor_camera(tilt_deg=18, height_m=2.4).floor)
+    by = Camera(*known, 1280, 720) if known else Camera.guess(720, 1280)
+    take = recording_of_walkers(tmp_path / "a.npz", true, known=by)
+    given, out = (
+        save_camera(tmp_path / "given.json", replace(true, floor=None)),
+        tmp_path / "o.json",
+    )
+    assert run("--camera", given, "--from-recording", take, "-o", out, "--quiet") == 0
+    assert load_camera(out).floor.distance_m == pytest.approx(2.4, rel=0.07)
+    assert math.degrees(load_camera(out).floor.tilt_rad) == pytest.approx(18, abs=2)
+
+
+def test_a_recording_whose_pictures_change_their_size_gives_the_floor(tmp_path: Path) -> None:
+    camera = floor_camera(tilt_deg=18, height_m=2.4)
+    take = recording_of_walkers(
+        tmp_path / "a.npz", camera, known=Camera.guess(720, 1280), seconds=12.0, small_from_s=2.0
+    )
+    given, out = (
+        save_camera(tmp_path / "given.json", replace(camera, floor=None)),
+        tmp_path / "o.json",
+    )
+    for words in (("--camera", given), ()):
+        assert run(*words, "--from-recording", take, "-o", out, "--quiet") == 0
+        assert load_camera(out).fx_px == pytest.approx(1000, rel=0.1)
+        assert load_camera(out).floor.distance_m == pytest.approx(2.4, rel=0.1)
+        assert math.degrees(load_camera(out).floor.tilt_rad) == pytest.approx(18, abs=3)
 
 
 def test_a_board_to_print_is_written(tmp_path: Path, capsys) -> None:
@@ -189,6 +241,25 @@ def test_a_video_of_a_board_gives_the_camera(tmp_path: Path, capsys) -> None:
     assert load_camera(out).fx_px == pytest.approx(CAMERA.fx_px, rel=0.02)
     assert load_origin(out).source == "chessboard 9x6, 7 of 7 views"
     assert "frame 0 (0.0 s): 0." in capsys.readouterr().out
+
+
+def test_a_source_that_breaks_keeps_the_views_before(tmp_path: Path, monkeypatch) -> None:
+    def breaking(count: int) -> Iterator[Frame]:
+        for i in range(count):
+            yield Frame(i, 0.25 * i, np.full((48, 64, 3), i, np.uint8))
+        raise CannotOpenSource("it is damaged")
+
+    shown = poses(CHESS, 3)
+    monkeypatch.setattr(
+        calibrate_views, "find_board",
+        lambda image, board, *, name="", thorough=True: exact_view(
+            board, shown[int(image[0, 0, 0])], name=name, seed=1
+        ),
+    )  # fmt: skip
+    found = views_of_frames(breaking(3), CHESS)
+    assert len(found.views) == 3 and found.problems == ["it is damaged"]
+    with pytest.raises(CannotOpenSource, match="damaged"):
+        views_of_frames(breaking(0), CHESS)
 
 
 def test_a_video_of_a_mirrored_board_says_so(tmp_path: Path, capsys) -> None:

@@ -104,7 +104,7 @@ def test_three_marks_clicked_a_pixel_off_give_the_floor_or_none(tilt: float) -> 
     rng, camera, given, wrong = np.random.default_rng(1), floor_camera(tilt_deg=tilt), 0, 0
     for _ in range(60):
         ahead_m = camera.floor.distance_m / math.tan(math.radians(tilt))
-        places = rng.uniform(-1.5, 1.5, (3, 2)) + (0, ahead_m)
+        places = rng.uniform(-1.5, 1.5, (3, 2)) + np.array((0, ahead_m))
         marks_px = marks_of(camera, places) + rng.normal(0, 1, (3, 2))
         try:
             fit = floor_of_marks(camera, marks_px, places)
