@@ -167,6 +167,7 @@ def _from_yaml(text: str, path: Path) -> dict[str, Any]:
     import cv2
 
     if not text.lstrip().startswith("%YAML"):
+        text = text.lstrip().removeprefix("---")
         text = "%YAML:1.0\n---\n" + text  # OpenCV insists on its first line
     found: dict[str, np.ndarray] = {}
     optional: dict[str, np.ndarray] = {}

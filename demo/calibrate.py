@@ -299,7 +299,7 @@ def _with_floor(
     if len(chosen) > 1 and camera is not None:
         raise BadInput(f"give one source of the floor, got {' and '.join(chosen)}")
     if args.from_recording is not None:
-        camera, origin = _of_people(args, camera, origin)
+        camera, origin = _of_people(args, camera, origin, floor=len(chosen) == 1)
     assert camera is not None
     if args.floor_board is not None:
         from xnect.calib.board import find_board
@@ -326,9 +326,9 @@ def _with_floor(
 
 
 def _of_people(
-    args: argparse.Namespace, camera: Camera | None, origin: Origin
+    args: argparse.Namespace, camera: Camera | None, origin: Origin, *, floor: bool
 ) -> tuple[Camera, Origin]:
-    """Floor, and focal length where there is none, from the people of a recording."""
+    """The floor, if it is asked for, and focal length where there is none, from a recording."""
     from xnect.calib.feet import STATURE_SD, floor_from_feet
     from xnect.calib.file import Origin
     from xnect.calib.walking import camera_from_walking
@@ -339,6 +339,8 @@ def _of_people(
     height, width = (int(n) for n in recording.image_hw[0])
     if camera is None and recording.cameras[0].calibrated:
         camera, origin = recording.cameras[0], Origin(source=f"camera of {name}")
+    if camera is not None and not floor:
+        return camera, origin
     assumed_m = stature_of(recording)
     stature_m = args.height or assumed_m
     if camera is None:

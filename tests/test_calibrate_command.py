@@ -76,6 +76,18 @@ def test_a_board_on_the_floor_is_added_to_the_camera(tmp_path: Path) -> None:
     assert "floor.png" in load_origin(out).floor_source
 
 
+def test_the_camera_of_a_recording_goes_over_the_floor_of_a_board(tmp_path: Path) -> None:
+    turn = cv2.Rodrigues(np.array((-1.0, 0.0, 0.0)))[0]
+    shift = np.array((0.0, 0.03, 0.40)) - turn @ CHESS.corners_m.mean(0)
+    image = write(tmp_path / "floor.png", render(CHESS, np.column_stack([turn, shift])))
+    take = save_recording(tmp_path / "a.npz", [Result(0, 0.0, (480, 640), CAMERA, ())])
+    out = tmp_path / "camera.json"  # nobody's feet are in the recording
+    assert run("--from-recording", take, "--floor-board", image, *BOARD, "-o", out) == 0
+    assert load_camera(out).fx_px == CAMERA.fx_px
+    assert load_camera(out).floor.tilt_rad == pytest.approx(math.pi / 2 - 1.0, abs=0.02)
+    assert "floor.png" in load_origin(out).floor_source
+
+
 def test_points_on_the_floor_are_added_to_the_camera(tmp_path: Path, capsys) -> None:
     camera = floor_camera(tilt_deg=20)
     places = np.array([(-1.0, 0, 3), (1.2, 0, 3.2), (1, 0, 6), (-1.1, 0, 5.5)])

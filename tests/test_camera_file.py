@@ -63,10 +63,11 @@ def test_the_yaml_of_opencv_is_read(
     assert same(load_camera(path), CAMERA)
 
 
-def test_the_yaml_of_ros_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["", "---\n"])
+def test_the_yaml_of_ros_is_read(tmp_path: Path, start: str) -> None:
     path = tmp_path / "camera.yaml"
     path.write_text(
-        "image_width: 1280\nimage_height: 720\ncamera_matrix:\n  rows: 3\n  cols: 3\n"
+        start + "image_width: 1280\nimage_height: 720\ncamera_matrix:\n  rows: 3\n  cols: 3\n"
         "  data: [1234.5, 0, 640.125, 0, 1230.25, 355.5, 0, 0, 1]\n"
         "distortion_coefficients:\n  rows: 1\n  cols: 5\n  data: [0.1, -0.2, 0.001, 0.002, 0.03]\n"
     )

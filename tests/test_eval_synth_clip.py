@@ -120,6 +120,13 @@ def test_exchanged_ids_are_switches_and_break_no_pose():
     assert seen.poses.mpjpe_mm == pytest.approx(0, abs=1e-9)
 
 
+def test_people_without_identities_of_their_own_are_refused():
+    results, truth = clip()
+    nobody = changed(results, lambda _, p: dataclasses.replace(p, track_id=0))
+    with pytest.raises(BadInput, match="people with 1 identities"):
+        evaluate_synth_clip(nobody, truth)
+
+
 def test_trembling_is_jitter_and_its_size_is_known():
     # z of everybody alternates by +-5 mm: the second difference is 20 mm, in the pose too when
     # only the wrists tremble (2 of 21 joints).

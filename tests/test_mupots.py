@@ -507,6 +507,9 @@ def test_the_command_scores_recordings_named_after_the_sequences(tmp_path, capsy
     assert (report / "report.md").read_text().startswith("# MuPoTS-3D")
     assert main(["mupots", str(folder.parent), str(tmp_path)]) == 2
     assert "there are no predictions" in capsys.readouterr().err
+    save_recording(tmp_path / "takes" / "TS4.npz", takes[:1])
+    assert main(["mupots", str(folder.parent), str(tmp_path / "takes")]) == 2
+    assert "TS4.npz lacks 1 labelled frames, the first is 1" in capsys.readouterr().err
 
 
 def write_pictures(folder, numbers, *, size=(24, 32), suffix=".jpg"):
@@ -539,6 +542,18 @@ def test_pictures_of_a_folder_are_recorded_in_the_order_of_their_numbers(tmp_pat
     one = tmp_path / "one"
     assert main(["record", str(tmp_path / "set" / "TS10"), str(one)]) == 0
     assert [path.name for path in one.glob("*.npz")] == ["TS10.npz"]
+
+
+def test_an_interrupted_recording_does_not_replace_a_whole_one(tmp_path, monkeypatch, capsys):
+    write_pictures(tmp_path / "set" / "TS1", range(4))
+    monkeypatch.setattr("xnect.eval.__main__._pipeline", lambda options: FakePipeline())
+    words = ["record", str(tmp_path / "set"), str(tmp_path / "takes")]
+    assert main(words) == 0
+    (tmp_path / "set" / "TS1" / "img_000001.jpg").write_bytes(b"damaged")
+    assert main(words) == 2
+    assert "cannot decode" in capsys.readouterr().err
+    assert load_recording(tmp_path / "takes" / "TS1.npz").frame_index.tolist() == [0, 1, 2, 3]
+    assert load_recording(tmp_path / "takes" / "TS1_part.npz").frame_index.tolist() == [0]
 
 
 def test_the_recordings_have_the_cameras_of_mpi3dhp_when_asked(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,7 +210,8 @@ def mupots(options: argparse.Namespace) -> Report:
     from xnect.eval.mupots import evaluate_mupots, read_all_labels
 
     labels = read_all_labels(options.folder)
-    result = evaluate_mupots(labels, _recordings(options.recordings, labels))
+    needed = {name: range(len(frames)) for name, frames in labels.items()}
+    result = evaluate_mupots(labels, _recordings(options.recordings, needed))
     return Report("mupots", "MuPoTS-3D", result.table(), asdict(result))
 
 
@@ -219,7 +220,8 @@ def mpi3dhp(options: argparse.Namespace) -> Report:
     from xnect.eval.mpi3dhp import evaluate_mpi3dhp, read_test_set
 
     truth = read_test_set(options.folder)
-    found = _recordings(options.recordings, truth)
+    needed = {name: np.flatnonzero(one.valid).tolist() for name, one in truth.items()}
+    found = _recordings(options.recordings, needed)
     result = evaluate_mpi3dhp(truth, found, universal=not options.metric)
     return Report("mpi3dhp", "MPI-INF-3DHP test set", result.table(), asdict(result))
 
@@ -332,13 +334,28 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _recordings(folder: Path, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Sequence -> frame number -> people, of the recordings that are there."""
+def _recordings(folder: Path, needed: Mapping[str, Iterable[int]]) -> dict[str, Any]:
+    """Sequence -> frame number -> people, of the recordings that are there.
+
+    Raises:
+        BadInput: one of them lacks frames that are needed, which would count as people missed.
+    """
     from xnect.eval.mupots import found_in
     from xnect.recording import load_recording
 
-    there = {name: folder / f"{name}.npz" for name in names}
-    return {name: found_in(load_recording(path)) for name, path in there.items() if path.is_file()}
+    found = {}
+    for name, numbers in needed.items():
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            continue
+        found[name] = found_in(load_recording(path))
+        missing = [n for n in numbers if n not in found[name]]
+        if missing:
+            raise BadInput(
+                f"{path} lacks {len(missing)} labelled frames, the first is {missing[0]}; it was "
+                "interrupted, or is of other pictures: record the sequence again"
+            )
+    return found
 
 
 if __name__ == "__main__":

@@ -106,7 +106,9 @@ def record(
 ) -> tuple[int, int]:
     """Run the pipeline over a sequence and write the recording; numbers of frames and of people.
 
-    `progress` is called after every frame; people count once in each frame.
+    An older recording is replaced by a whole one only: what there is of one that was interrupted
+    stays in `<name>_part.npz`.  `progress` is called after every frame; people count once in each
+    frame.
     """
     count = [0, 0]
 
@@ -118,5 +120,11 @@ def record(
             yield result
 
     results = seen(pipeline.stream(frames(pictures, fps=fps)))
-    save_recording(out, results, source=str(pictures[0].parent), fps=fps)
+    out = Path(out)
+    stem = out.name.removesuffix(".npz")
+    part = save_recording(
+        out.with_name(f"{stem}_part"), results, source=str(pictures[0].parent), fps=fps
+    )
+    for suffix in (".json", ".npz"):
+        part.with_suffix(suffix).replace(out.with_name(stem + suffix))
     return count[0], count[1]

@@ -266,8 +266,17 @@ def _without_hidden(
 
 
 def _people(result: Result, frame: FrameDistances, pairs: np.ndarray) -> dict[int, Person]:
-    """True number -> the found person."""
+    """True number -> the found person.
+
+    Raises:
+        BadInput: an identity is given out twice in this frame, or to nobody in particular.
+    """
     by_id = {p.track_id: p for p in result.people}
+    if len(by_id) < len(result.people):
+        raise BadInput(
+            f"frame {result.index} has {len(result.people)} people with {len(by_id)} identities; "
+            "each needs its own, as videos have them and single pictures do not"
+        )
     return {int(frame.true_ids[r]): by_id[int(frame.found_ids[c])] for r, c in pairs}
 
 
