@@ -261,6 +261,9 @@ def _process(
     pipeline = options.open_pipeline(args)
     with ctrl_c_stops() as stop:
         for path, name in zip(paths, output_names(paths), strict=True):
+            if stop():  # while the files of the one before were finished
+                print("xnect: stopped; what was done is saved", file=sys.stderr)
+                return INTERRUPTED
             try:
                 report = process_video(
                     path, args.out, pipeline=pipeline, camera_for=camera_for, name=name,

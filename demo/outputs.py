@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,12 @@ from xnect.types import Result
 
 MIN_SEEN_S = 0.5
 """Who was seen for less time is in the recording but gets no BVH file, unless the take is short."""
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, in the usual file systems."""
+
+LONGEST_ENDING = 40
+"""Bytes of what the outputs add to a name while they are written."""
 
 USUAL_FPS = 30.0
 """Nominal rate of a source that has none, such as a webcam; the true times are kept anyway."""
@@ -35,7 +42,7 @@ class Outputs:
         people: write the BVH files.
 
     Raises:
-        CannotWrite: the folder cannot be written.
+        CannotWrite: the folder cannot be written, or a name would be too long.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Outputs:
         notes: Sequence[str] = (),
     ) -> None:
         check_folder(folder)
+        check_name(name)
         self.folder, self.name, self.frames, self._people = folder, name, 0, people
         self._recording = RecordingWriter(
             folder / f"{name}.npz", source=source, fps=fps, notes=tuple(notes)
@@ -58,6 +66,7 @@ class Outputs:
         self._overlay = (
             Mp4Writer(folder / f"{name}_overlay.mp4", fps=fps or USUAL_FPS) if overlay else None
         )
+        self._failed: CannotWrite | None = None  # of the overlay
         self._view = SceneBeside() if scene else None
         self.said: list[str] = []  # about the files, sentences for the user; after `finish`
         self._finished: tuple[list[Path], list[str]] | None = None
@@ -70,8 +79,12 @@ class Outputs:
         """
         self._recording.append(result)
         self.frames += 1
-        if self._overlay is not None:
+        if self._overlay is None or self._failed is not None:
+            return
+        try:
             self._overlay.append(self.picture(image, result), result.time_s)
+        except CannotWrite as error:  # the recording goes on without it
+            self._failed = error
 
     def picture(self, image: np.ndarray, result: Result) -> np.ndarray:
         """The overlay, with the 3D view to its right when that is wanted."""
@@ -101,17 +114,21 @@ class Outputs:
         if self._overlay is None:
             return []
         try:
+            if self._failed is not None:
+                self._overlay.abandon()
+                raise self._failed
             path = self._overlay.close()
         except CannotWrite as error:
-            raise CannotWrite(f"{error}; {self._overlay.part.name} is playable so far") from error
+            part = self._overlay.part
+            more = f"; {part.name} is playable so far" if part.is_file() else ""
+            raise CannotWrite(f"{error}{more}") from error
         return [path] if path else []
 
     def _finish_recording(self) -> list[Path]:
-        path = self._recording.close()
-        if self.frames == 0:  # nothing was done: leave no empty files behind
-            for empty in (path, path.with_suffix(".json")):
-                empty.unlink(missing_ok=True)
+        if self.frames == 0:  # what an earlier run made stays
+            self._recording.discard()
             return []
+        path = self._recording.close()
         return [path, path.with_suffix(".json")]
 
     def _finish_people(self) -> list[Path]:
@@ -166,10 +183,28 @@ def left_out(recording: Recording) -> list[str]:
 
 def people_worth_a_file(recording: Recording) -> list[int]:
     """Identities that were seen for `MIN_SEEN_S`, or for half of a take that is shorter."""
-    frames = max(len(recording.frame_index), 1)
-    step_s = np.median(np.diff(recording.time_s)) if frames > 1 else 1 / recording.fps
-    needed = min(MIN_SEEN_S / step_s, frames / 2)
-    return [i for i in recording.track_ids if (recording.track_id == i).sum() >= needed]
+    if not len(recording.time_s):
+        return []
+    steps_s = np.diff(recording.time_s)
+    usual_s = np.median(steps_s) if len(steps_s) and steps_s.any() else 1 / recording.fps
+    shown_s = np.minimum(np.append(steps_s, usual_s), MIN_SEEN_S)  # each frame, until the next
+    needed_s = min(MIN_SEEN_S, shown_s.sum() / 2) * (1 - 1e-9)
+    seen_s = shown_s[recording.person_frame]
+    return [i for i in recording.track_ids if seen_s[recording.track_id == i].sum() >= needed_s]
+
+
+def check_name(name: str) -> None:
+    """See that the names of all files can be as long as they will be.
+
+    Raises:
+        CannotWrite: with the length that would be right.
+    """
+    length, most = len(os.fsencode(name)), LONGEST_NAME - LONGEST_ENDING
+    if length > most:
+        raise CannotWrite(
+            f"the name {name!r} has {length} bytes, too many for the names of its outputs; rename "
+            f"the input to at most {most}"
+        )
 
 
 def check_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from takes import take
 
 from xnect.demo import demo_clip, options
 from xnect.demo.__main__ import INTERRUPTED, OK, USER_ERROR, main
-from xnect.demo.outputs import Outputs, left_out
+from xnect.demo.outputs import Outputs, left_out, people_worth_a_file
+from xnect.demo.sinks.mp4 import Mp4Writer
 from xnect.demo.video import find_videos, output_names, process_video
-from xnect.errors import CannotOpenSource, CannotWrite
+from xnect.errors import BadInput, CannotOpenSource, CannotWrite, XnectError
 from xnect.recording import load_recording, save_recording
 
 COMMANDS = ("demo", "video", "live", "list")
@@ -330,6 +332,74 @@ def test_who_gets_no_bvh_file_is_said(tmp_path: Path) -> None:
     assert said == ["2 people were seen for less than 0.5 s: no BVH file"]
     short = save_recording(tmp_path / "b.npz", take(np.arange(5) / 25, rows), source="x", fps=25)
     assert not left_out(load_recording(short))
+
+
+def test_who_is_seen_at_a_slower_rate_is_seen_as_long() -> None:
+    times_s = np.concatenate([np.arange(300) / 60, 5 + np.arange(25) / 10])
+    rows = {1: range(300), 2: range(300, 325), 3: range(20)}
+    with TemporaryDirectory() as folder:
+        recording = load_recording(save_recording(Path(folder) / "a", take(times_s, rows), fps=60))
+    assert people_worth_a_file(recording) == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["at once", "error"])
+def test_a_run_without_frames_leaves_what_an_earlier_one_made(
+    clip: Path, tmp_path: Path, fake: FakePipeline, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    out = tmp_path / "out"
+    assert main(["video", str(clip), "-o", str(out), "--quiet"]) == OK
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def broken(frames):
+        raise XnectError("no memory") if how == "error" else KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(fake, "stream", broken)
+    assert main(["video", str(clip), "-o", str(out), "--quiet"]) != OK
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_ctrl_c_while_files_are_finished_starts_no_other_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        write_movie(tmp_path / f"{name}.mp4", steady(4))
+    words = ["video", str(tmp_path), "-o", str(tmp_path / "out"), "--quiet"]
+    assert main(words) == OK
+    whole = (tmp_path / "out" / "b.npz").read_bytes()
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return []
+
+    monkeypatch.setattr("xnect.demo.outputs.write_people", interrupted)
+    assert main(words) == INTERRUPTED
+    assert (tmp_path / "out" / "b.npz").read_bytes() == whole
+
+
+def test_an_overlay_that_fails_does_not_end_the_recording(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(self, image, time_s):
+        raise CannotWrite("cannot write the overlay")
+
+    monkeypatch.setattr(Mp4Writer, "append", fails)
+    assert main(["video", str(clip), "-o", str(tmp_path / "out"), "--quiet"]) == USER_ERROR
+    assert "cannot write the overlay" in one_sentence(capsys.readouterr().err)
+    assert len(load_recording(tmp_path / "out" / "clip.npz").time_s) == 6
+
+
+def test_a_name_too_long_for_its_outputs_is_said_before_the_work(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = clip.rename(tmp_path / ("\u3042" * 80 + ".mp4"))
+    write_movie(tmp_path / "z.mp4", steady(3))
+    words = [str(long), str(tmp_path / "z.mp4"), "-o", str(tmp_path / "out"), "--quiet"]
+    assert main(["video", *words]) == USER_ERROR
+    assert "has 240 bytes" in one_sentence(capsys.readouterr().err)
+    assert (tmp_path / "out" / "z.npz").exists()
+    with pytest.raises(BadInput, match="cannot read"):
+        load_recording(tmp_path / ("x" * 250 + ".npz"))
 
 
 def test_outputs_of_inputs_with_equal_names_do_not_overwrite_each_other() -> None:

@@ -205,6 +205,16 @@ def test_single_pictures_are_mirrored_as_well_and_streams_are_not(monkeypatch):
         assert len(asked) == stream
 
 
+def test_a_stream_takes_what_a_single_picture_may_be():
+    from PIL import Image
+
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    pipeline = load_pipeline()
+    for kind in (Image.fromarray(image), image.astype(np.uint16) * 257, image[..., 0]):
+        (result,) = pipeline.stream([kind])
+        assert result.image_hw == (120, 160)
+
+
 def test_a_camera_of_another_resolution_is_scaled_and_that_is_said_once(caplog):
     pipeline = load_pipeline(camera=Camera.guess(480, 640))
     with caplog.at_level("WARNING"):

@@ -281,6 +281,18 @@ def test_closing_twice_is_harmless_and_appending_then_is_an_error(tmp_path):
         writer.append(take([0.0], {})[0])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="open files are not renamed there")
+def test_two_writers_of_one_recording_do_not_mix(tmp_path):
+    first = RecordingWriter(tmp_path / "take", fps=25)
+    with pytest.raises(CannotWrite, match="another run is writing there"):
+        RecordingWriter(tmp_path / "take", fps=25)
+    first.append(take(TIMES_S, {1: range(12)})[0])
+    first.close()
+    assert len(load_recording(tmp_path / "take").results) == 1
+    RecordingWriter(tmp_path / "take", fps=25).discard()
+    assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".json", ".npz"]
+
+
 def test_an_old_recording_stays_until_the_new_one_is_whole(tmp_path):
     old, new = take(TIMES_S[:2], {1: range(12)}), take(TIMES_S[:5], {2: range(12)})
     path = save_recording(tmp_path / "a", old)

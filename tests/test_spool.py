@@ -71,7 +71,8 @@ def test_a_damaged_record_ends_the_file(spool):
 
 def test_a_run_that_ends_leaves_the_spool_of_another_at_its_place_alone(tmp_path):
     first = Spool(tmp_path / "a.spool", {"run": 1})
-    second = Spool(tmp_path / "a.spool", {"run": 2})  # moves that of the first aside
+    (tmp_path / "a.spool").rename(tmp_path / "elsewhere")
+    second = Spool(tmp_path / "a.spool", {"run": 2})
     first.remove()
     second.append({"n": 1}, b"one")
     second.close()

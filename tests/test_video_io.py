@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from xnect.demo.sinks.mp4 import Mp4Writer
 from xnect.demo.sources.video import Orientation, VideoFile
-from xnect.errors import BadInput, CannotOpenSource, CannotWrite
+from xnect.errors import CannotOpenSource, CannotWrite
 
 UNEVEN = [0.0, 0.04, 0.05, 0.3, 0.34, 0.5, 0.9, 1.0]
 
@@ -214,11 +214,25 @@ def test_without_pictures_no_file_is_made(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hw", [(24, 32), (100, 64), (48, 96)])
+def test_a_picture_of_another_size_is_scaled_to_fit(tmp_path: Path, hw: tuple[int, int]) -> None:
     with Mp4Writer(tmp_path / "clip.mp4", fps=25) as writer:
         writer.append(picture(0), 0.0)
-        with pytest.raises(BadInput, match="must be"):
-            writer.append(picture(1, (50, 64)), 0.1)
+        writer.append(np.full((*hw, 3), 200, np.uint8), 0.1)
+    image = read_back(tmp_path / "clip.mp4")[0][1]
+    scale = min(48 / hw[0], 64 / hw[1])
+    inside = scale**2 * hw[0] * hw[1] / (48 * 64)
+    assert image.shape == (48, 64, 3)
+    assert (image > 100).mean() == pytest.approx(inside, abs=0.05)
+    assert image[24, 32].min() > 190
+
+
+def test_names_that_look_like_protocols_are_files(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Mp4Writer("12:30.mp4", fps=25) as writer:
+        writer.append(picture(3), 0.0)
+    with VideoFile("12:30.mp4") as video:
+        assert [number_of(frame.image) for frame in video] == [3]
 
 
 def test_an_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:

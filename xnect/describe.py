@@ -113,7 +113,8 @@ def describe(recording: Recording, data_name: str) -> dict[str, Any]:
             "order": EULER_ORDER,
             "definition": "of each of joints3d_names against its parent, the root against the "
             "camera, in the rest pose's axes: R = Rx(a) Rz(b) Ry(c), the array holds a, b, c; b is "
-            "-90..90, and c is 0 where b is +-90",
+            "-90..90, and c is 0 where b is +-90, as at the shoulders of hanging arms: there a and "
+            "c jump, use rotations_quat_wxyz or joint_angles_deg",
         },
         "camera": cameras[0] if cameras else None,
         "cameras": cameras,

@@ -186,7 +186,7 @@ class Pipeline:
                 tracker.remember(people)
                 if builds is not None:
                     builds.update(tracker, tracks, people, camera, frame.time_s)
-            yield self._result(frame, camera, people, watch)
+            yield self._result(replace(frame, image=picture), camera, people, watch)
 
     def camera_for(self, image: np.ndarray) -> Camera:
         """The camera for a picture: the given one, scaled to its size (said once), or a guess.

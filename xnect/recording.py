@@ -214,6 +214,12 @@ class RecordingWriter:
         self._spool.remove()
         return self.path
 
+    def discard(self) -> None:
+        """Forget what was appended; a recording that was there before stays."""
+        if not self._closed:
+            self._closed = True
+            self._spool.remove()
+
     def __enter__(self) -> RecordingWriter:
         return self
 
@@ -266,18 +272,20 @@ def load_recording(path: str | Path) -> Recording:
         BadInput: there is no such file, or it is damaged or something else.
     """
     path = Path(path)
-    there = [p for p in (path, _npz_path(path), spool_path(_npz_path(path))) if p.is_file()]
-    if not there:
-        raise BadInput(f"there is no recording {path}")
+    candidates = (path, _npz_path(path), spool_path(_npz_path(path)))
+    there = None
     try:
-        with there[0].open("rb") as file:
+        there = next((p for p in candidates if p.is_file()), None)
+        if there is None:
+            raise BadInput(f"there is no recording {path}")
+        with there.open("rb") as file:
             return _assemble(records(file)) if is_spool(file) else _read(file)
     except BadInput:
         raise
     except OSError as error:
-        raise BadInput(f"cannot read {there[0]}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {there or path}: {error.strerror or error}") from error
     except _DAMAGED as error:
-        raise BadInput(f"{there[0]} is damaged, or not a recording of xnect") from error
+        raise BadInput(f"{there} is damaged, or not a recording of xnect") from error
 
 
 _DAMAGED = (

@@ -12,8 +12,10 @@ import json
 import logging
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +36,7 @@ class Spool:
             path.parent.mkdir(parents=True, exist_ok=True)
             _move_aside(path)
             self._file = open(path, "x+b", buffering=0)
+            _lock(self._file)
         except OSError as error:
             raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
         try:
@@ -126,10 +129,33 @@ def _record(text: dict[str, Any], data: bytes) -> bytes:
     )
 
 
+def _lock(file: BinaryIO | FileIO) -> None:
+    """Keep the file from being moved aside while it is open, where the system can.
+
+    Raises:
+        BlockingIOError: it is open elsewhere, in this process or another.
+    """
+    if sys.platform != "win32":  # which does not rename an open file anyway
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _move_aside(path: Path) -> None:
-    """Rename what a killed process left at `path` to the first free `path`.1, .2, ..."""
+    """Rename what a killed process left at `path` to the first free `path`.1, .2, ...
+
+    Raises:
+        CannotWrite: it is being written now.
+    """
     if not path.exists():
         return
+    with path.open("rb") as file:
+        try:
+            _lock(file)
+        except BlockingIOError:
+            raise CannotWrite(
+                f"cannot write {path}: another run is writing there; give another folder or name"
+            ) from None
     number = 1
     while path.with_name(f"{path.name}.{number}").exists():
         number += 1

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xnect.errors import BadInput, CannotWrite
+from xnect.errors import CannotWrite
 
 TICKS_PER_S = 90_000
 """Time base of the file: exact for all usual frame rates, and fine enough for variable ones."""
@@ -28,7 +28,8 @@ class Mp4Writer:
     """Writes pictures with their times; a context manager.
 
     The size is that of the first picture, cut to even numbers (H.264 with 4:2:0 needs them; one
-    row or column is repeated where there is only one).
+    row or column is repeated where there is only one).  Pictures of another size are scaled to fit
+    and get black margins.
 
     Args:
         path: the `.mp4` to make; an existing one is replaced when this one is complete.
@@ -57,7 +58,7 @@ class Mp4Writer:
         if self._container is None:
             self._open(image.shape[0], image.shape[1], time_s)
         if image.shape[:2] != self._hw:
-            raise BadInput(f"every picture of {self.path} must be {self._hw}, got {image.shape}")
+            image = _fitted(image, self._hw)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
         tick = max(round((time_s - self._start_s) * TICKS_PER_S), self._last_tick + 1)
@@ -87,6 +88,12 @@ class Mp4Writer:
             _close_quietly(container)
         return self.path
 
+    def abandon(self) -> None:
+        """End it as it is: `NAME.part.mp4` stays, playable as far as it goes, under that name."""
+        if self._container is not None:
+            container, self._container = self._container, None
+            _close_quietly(container)
+
     def __enter__(self) -> Mp4Writer:
         return self
 
@@ -108,7 +115,7 @@ class Mp4Writer:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(
-                str(self.part), "w",
+                os.path.abspath(self.part), "w",  # a name may hold what looks like a protocol
                 options={"movflags": "+hybrid_fragmented", "flush_packets": "1"},
             )  # fmt: skip
             rate = Fraction(self.fps).limit_denominator(1001)
@@ -153,6 +160,20 @@ def _even(image: np.ndarray) -> np.ndarray:
         image = np.repeat(image, 2, axis=1)
     height, width = image.shape[:2]
     return image[: height - height % 2, : width - width % 2]
+
+
+def _fitted(image: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """(h, w, 3) -> (H, W, 3): scaled to fit, in the middle, black where nothing is."""
+    import cv2
+
+    scale = min(hw[0] / image.shape[0], hw[1] / image.shape[1])
+    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+    out = np.zeros((*hw, 3), np.uint8)
+    top, left = (hw[0] - height) // 2, (hw[1] - width) // 2
+    out[top : top + height, left : left + width] = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    return out
 
 
 def _close_quietly(container: Any) -> None:

@@ -6,6 +6,7 @@ write beside the picture is applied; pixels that are not square are made square.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class VideoFile:
         self.path = Path(path)
         _check_is_file(self.path)
         try:
-            self._container = av.open(str(self.path))
+            self._container = av.open(os.path.abspath(self.path))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise CannotOpenSource(
                 f"cannot open {self.path}: it is not a video, or it is damaged ({_reason(error)})"
@@ -136,7 +137,9 @@ class VideoFile:
         if decoded is None:
             raise CannotOpenSource(f"cannot use {self.path}: no picture in it can be decoded")
         self._container.close()
-        self._container = av.open(str(self.path))  # winding back is not exact in every format
+        self._container = av.open(
+            os.path.abspath(self.path)
+        )  # winding back is not exact in every format
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         return decoded
