@@ -118,7 +118,7 @@ def floor_from_feet(
             "let them walk about the whole room"
         )
     count = np.array([len(np.unique(place[who == i])) for i in range(len(people))])
-    height, height_sd = _camera_height(distance, count, noise, stature_sd)
+    height, height_sd = camera_height(distance, count, noise, stature_sd)
     # an error of the tilt lifts the plane where nobody walks, below the camera
     lever = lever.mean(0)
     height_sd = math.hypot(height_sd, height * math.sqrt(float(lever @ covariance @ lever)))
@@ -228,13 +228,14 @@ def _plane(
     return normal, distance, noise, covariance, middle
 
 
-def _camera_height(
+def camera_height(
     distance_m: np.ndarray, count: np.ndarray, noise: float, stature_sd: float
 ) -> tuple[float, float]:
     """The camera's height and its standard deviation, from that above each person's own plane.
 
     A person of k times the assumed stature has the distance height / k.  Grown-ups have k near 1,
-    children any k from 0.5 to 1; the height that makes all of them likeliest.
+    children any k from 0.5 to 1; the height that makes all of them likeliest.  Each of a person's
+    `count` rows has a distance with `noise`, as a share.
     """
     wide = max(stature_sd, 0.02)
     k = distance_m[:, None] / distance_m  # (T, P): each one tried as the height
