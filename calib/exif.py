@@ -24,7 +24,7 @@ UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}
 
 _EXIF_IFD = 0x8769
 _ORIENTATION, _FOCAL_MM, _FOCAL_35MM, _ZOOM = 0x0112, 0x920A, 0xA405, 0xA404
-_PER_UNIT_X, _UNIT, _STORED_WIDTH = 0xA20E, 0xA210, 0xA002
+_PER_UNIT_X, _UNIT, _STORED_WIDTH, _STORED_HEIGHT = 0xA20E, 0xA210, 0xA002, 0xA003
 _SIDEWAYS = (5, 6, 7, 8)
 
 
@@ -80,8 +80,10 @@ def focal_px(tags: dict[int, Any], *, width_px: int, height_px: int, name: str) 
         raise CannotCalibrate(
             f"{name} was zoomed digitally by {_number(tags, _ZOOM):g}; take one without zoom"
         )
-    stored = _number(tags, _STORED_WIDTH) or width_px
-    return focal_mm * per_unit / unit_mm * width_px / stored
+    # the longer sides: programs that turn a picture leave these tags as the camera wrote them
+    longer = max(width_px, height_px)
+    stored = max(_number(tags, _STORED_WIDTH), _number(tags, _STORED_HEIGHT)) or longer
+    return focal_mm * per_unit / unit_mm * longer / stored
 
 
 def _number(tags: dict[int, Any], tag: int) -> float:

@@ -96,19 +96,20 @@ def floor_from_feet(
             "let people walk about"
         )
     rows = _long_tracks(feet, rows)
+    under = 0.75 * feet.ankles_m[rows] + 0.25 * feet.toes_m[rows]  # where the weight is
+    tall = feet.necks_m[rows] - under.mean(1)
+    tall = tall / np.maximum(np.linalg.norm(tall, axis=1, keepdims=True), 1e-9)
+    upright = _unit(np.median(tall, 0))
+    rows = _below_camera(feet, rows, upright)
     points = (feet.ankles_m[rows] + feet.toes_m[rows]) / 2  # (N, 2, 3)
     rest = FOOT * stature_m
     people, who = np.unique(feet.person[rows], return_inverse=True)
     place = _places(points, who, feet.time_s[rows])
-    under = 0.75 * feet.ankles_m[rows] + 0.25 * feet.toes_m[rows]  # where the weight is
-    tall = feet.necks_m[rows] - under.mean(1)
-    tall = tall / np.maximum(np.linalg.norm(tall, axis=1, keepdims=True), 1e-9)
     if place.max() + 1 < MIN_PLACES:
         raise CannotCalibrate(
             f"people were at {place.max() + 1} places only, at least {MIN_PLACES} are needed; let "
             "them walk about the whole room for ten seconds or more"
         )
-    upright = _unit(np.median(tall, 0))
     normal, distance, noise, covariance, lever = _plane(points, rest, who, place, upright)
     tilt_sd = float(np.sqrt(np.linalg.eigvalsh(covariance).max()))
     if not np.isfinite(normal).all() or tilt_sd > MAX_TILT_SD_RAD:
@@ -117,7 +118,7 @@ def floor_from_feet(
             "let them walk about the whole room"
         )
     count = np.array([len(np.unique(place[who == i])) for i in range(len(people))])
-    height, height_sd = _camera_height(distance, count, noise, stature_sd)
+    height, height_sd = camera_height(distance, count, noise, stature_sd)
     # an error of the tilt lifts the plane where nobody walks, below the camera
     lever = lever.mean(0)
     height_sd = math.hypot(height_sd, height * math.sqrt(float(lever @ covariance @ lever)))
@@ -142,6 +143,20 @@ def _long_tracks(feet: Feet, rows: np.ndarray) -> np.ndarray:
             f"nobody is seen for {MIN_TRACK_S:g} s without a break; let people walk about"
         )
     return kept
+
+
+def _below_camera(feet: Feet, rows: np.ndarray, upright: np.ndarray) -> np.ndarray:
+    """(N,) bool: the rows of people whose feet are below the camera, not on a balcony or poster.
+
+    Raises:
+        CannotCalibrate: most people's are not.
+    """
+    below_m = -((feet.ankles_m + feet.toes_m) / 2 @ upright)  # (N, 2)
+    people = np.unique(feet.person[rows])
+    above = [i for i in people if np.median(below_m[rows & (feet.person == i)]) <= 0]
+    if 2 * len(above) > len(people):
+        raise CannotCalibrate("people's feet are above the camera; is the picture upside-down?")
+    return rows & ~np.isin(feet.person, above)
 
 
 def _places(points: np.ndarray, who: np.ndarray, time_s: np.ndarray) -> np.ndarray:
@@ -175,8 +190,6 @@ def _plane(
     owner = np.zeros(int(place.max()) + 1, int)  # (Q,) whose place it is
     owner[place] = who
     distance = _median_of(-(points @ normal), who, people)
-    if distance.min() <= 0:
-        raise CannotCalibrate("people's feet are above the camera; is the picture upside-down?")
     noise, covariance, middle = 0.1, np.eye(2), np.zeros((people, 2), np.float64)
     for _ in range(_ROUNDS):
         used = points[row, (points @ normal).argmin(1)]  # (N, 3) the lower foot
@@ -215,13 +228,14 @@ def _plane(
     return normal, distance, noise, covariance, middle
 
 
-def _camera_height(
+def camera_height(
     distance_m: np.ndarray, count: np.ndarray, noise: float, stature_sd: float
 ) -> tuple[float, float]:
     """The camera's height and its standard deviation, from that above each person's own plane.
 
     A person of k times the assumed stature has the distance height / k.  Grown-ups have k near 1,
-    children any k from 0.5 to 1; the height that makes all of them likeliest.
+    children any k from 0.5 to 1; the height that makes all of them likeliest.  Each of a person's
+    `count` rows has a distance with `noise`, as a share.
     """
     wide = max(stature_sd, 0.02)
     k = distance_m[:, None] / distance_m  # (T, P): each one tried as the height

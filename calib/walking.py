@@ -7,9 +7,10 @@ tells the horizon.  Only both give the focal length: people at one distance, or 
 level (then any focal length fits), leave it open, and that is refused (compare Lv, Zhao and
 Nevatia, PAMI 2006).
 
-Nonlinear least squares over (log f, tilt, roll, log d, log h of each person) with Cauchy loss; a
-prior on stature gives the scale, and lets children be children.  Lens distortion is not modelled,
-and the principal point is the middle of the picture.
+Nonlinear least squares over (log f, tilt, roll, log d, log h of each person) with Cauchy loss.  All
+but the common scale follows from the picture; a prior on stature holds it meanwhile.  Then it is
+that of the people who may be grown-ups when the others are children, as in `feet`.  Lens distortion
+is not modelled, and the principal point is the middle of the picture.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from .camera import Camera
 from .errors import CannotCalibrate
+from .feet import camera_height
 from .floor import FloorFit, floor_of
 
 MAX_FOCAL_SD = 0.15
@@ -97,6 +99,7 @@ def camera_from_walking(
     )
     values, noise = _solve(problem, size)
     sd_log_focal, sd_tilt, sd_log_height = _deviations(problem, values, noise)
+    values, sd_log_scale = _scaled(problem, values, noise)
     focal, tilt = math.exp(values[0]), float(values[1])
     depth = problem.depths(values) * stature_m
     near, far = (float(v) for v in np.percentile(depth, (5, 95)))
@@ -105,7 +108,8 @@ def camera_from_walking(
         raise CannotCalibrate(_why(near, far, tilt, sd_log_focal))
     distance_m = math.exp(values[3]) * stature_m
     floor = floor_of(_normal(tilt, float(values[2])), distance_m)
-    fit = FloorFit(floor, sd_tilt, sd_log_height * distance_m, noise * size, "px", len(top))
+    height_sd_m = math.hypot(sd_log_height, sd_log_scale) * distance_m
+    fit = FloorFit(floor, sd_tilt, height_sd_m, noise * size, "px", len(top))
     camera = Camera(
         focal * size, focal * size, float(centre[0]), float(centre[1]), width_px, height_px,
         floor=floor,
@@ -226,7 +230,7 @@ def _starts(problem: _Problem, count: int = 3) -> np.ndarray:
 
 
 def _deviations(problem: _Problem, values: np.ndarray, noise: float) -> tuple[float, float, float]:
-    """Standard deviations of log f, of the normal (rad) and of log d."""
+    """Standard deviations of log f, of the normal (rad), and of log d against people's statures."""
     step = 1e-5
     middle = problem.residuals(values, noise)
     jacobian = np.stack(
@@ -237,11 +241,22 @@ def _deviations(problem: _Problem, values: np.ndarray, noise: float) -> tuple[fl
         1,
     )
     trust = 1 / (1 + (middle / 2.0) ** 2)
-    # the prior of statures is for each person; their mean is known no better than its own error
     precision = jacobian.T @ (trust[:, None] * jacobian)
     covariance = np.linalg.pinv(precision, hermitian=True)
     sd = np.sqrt(np.maximum(np.diag(covariance), 0))
-    return float(sd[0]), float(max(sd[1], sd[2])), float(sd[3])
+    ratio = np.r_[0, 0, 0, 1, np.full(problem.people, -1 / problem.people)]
+    return float(sd[0]), float(max(sd[1], sd[2])), math.sqrt(max(ratio @ covariance @ ratio, 0.0))
+
+
+def _scaled(problem: _Problem, values: np.ndarray, noise: float) -> tuple[np.ndarray, float]:
+    """(4 + P,) values at the scale of grown-ups, and the standard deviation of its logarithm."""
+    long = float(np.median(np.linalg.norm(problem.top - problem.foot, axis=1)))
+    share = math.sqrt(2) * noise / max(long, noise)
+    distance = np.exp(values[3] - values[4:])
+    height, sd = camera_height(distance, np.bincount(problem.who), share, STATURE_SD)
+    scaled = values.copy()
+    scaled[3:] += math.log(height) - values[3]
+    return scaled, sd / height
 
 
 def _why(near_m: float, far_m: float, tilt_rad: float, sd: float) -> str:

@@ -146,6 +146,16 @@ def test_the_focal_length_in_millimetres_counts_with_the_sensors_resolution() ->
     assert focal_px(inches, width_px=4000, height_px=3000, name="x") == pytest.approx(1250)
 
 
+def test_a_photo_that_a_program_has_turned_keeps_its_focal_length() -> None:
+    """Its pixels are upright then and the orientation is gone, but the stored size is left."""
+    tags = {0x920A: 5.0, 0xA20E: 250.0, 0xA210: 4, 0xA002: 4000, 0xA003: 3000}
+    upright = {**tags, 0xA002: 3000, 0xA003: 4000}
+    for said in (tags, upright):
+        for width, height in ((4000, 3000), (3000, 4000)):
+            assert focal_px(said, width_px=width, height_px=height, name="x") == 1250
+        assert focal_px(said, width_px=750, height_px=1000, name="x") == 312.5
+
+
 def test_photos_that_do_not_say_it_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotCalibrate, match="does not say its focal length"):
         camera_of_exif(photo(tmp_path / "a.jpg", {}))

@@ -196,6 +196,23 @@ def test_feet_in_the_air_do_not_lift_the_floor() -> None:
     assert fit.floor.distance_m == pytest.approx(floor.distance_m, abs=0.03)
 
 
+def test_somebody_above_the_camera_does_not_matter() -> None:
+    floor = floor_camera().floor
+    feet = feet_of_walkers(np.random.default_rng(2), floor, statures=(1.7,) * 4)
+    alone = floor_from_feet(type(feet)(*(getattr(feet, f)[feet.person < 3] for f in FIELDS)))
+    up = 3.0 * np.array(floor.normal) * (feet.person == 3)[:, None]  # on a balcony
+    among = replace(
+        feet, ankles_m=feet.ankles_m + up[:, None], toes_m=feet.toes_m + up[:, None],
+        necks_m=feet.necks_m + up,
+    )  # fmt: skip
+    fit = floor_from_feet(among)
+    assert degrees_between(fit.floor, alone.floor) < 0.2
+    assert fit.floor.distance_m == pytest.approx(alone.floor.distance_m, abs=0.01)
+    most = replace(among, person=np.where(feet.person == 3, feet.time_s // 1.5 + 3, feet.person))
+    with pytest.raises(CannotCalibrate, match="upside-down"):
+        floor_from_feet(most)
+
+
 def test_errors_of_depth_do_not_bend_the_floor_towards_the_camera() -> None:
     floor = floor_camera().floor
     off = []

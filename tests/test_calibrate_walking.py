@@ -62,6 +62,18 @@ def test_a_child_among_them_does_not_matter_and_is_seen_to_be_one() -> None:
     assert found.floor.floor.distance_m == pytest.approx(2.4, rel=0.08)
 
 
+@pytest.mark.parametrize(
+    "statures",
+    [(1.7, 1.1), (1.75, 1.65, 1.1, 1.25), (1.7, 1.1, 1.2, 1.3), (1.3, 1.1, 1.7, 1.2, 1.0)],
+)
+def test_grown_ups_give_the_scale_also_where_children_are_many(statures: tuple) -> None:
+    camera = floor_camera(tilt_deg=18, height_m=2.4)
+    found = camera_from_walking(walkers(camera, statures=statures), **SIZE)
+    off_m = found.floor.floor.distance_m - 2.4
+    assert abs(off_m) < 0.08 * 2.4 and abs(off_m) < 3 * found.floor.height_sd_m < 0.6
+    np.testing.assert_allclose(found.statures_m, statures, rtol=0.1)
+
+
 def test_some_heads_at_wrong_places_do_not_matter() -> None:
     camera = floor_camera(tilt_deg=18, height_m=2.4)
     seen = walkers(camera)

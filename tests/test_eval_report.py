@@ -17,7 +17,7 @@ from xnect.eval.coco import SIGMAS, oks, score_detections
 from xnect.eval.pck import Labelled, correct_joints, lspet_reports
 from xnect.eval.predictions import people2d
 from xnect.eval.report import Case, Report, figures_json, pick, sheet, write_report
-from xnect.skeleton import LSP14
+from xnect.skeleton import COCO17, LSP14
 
 
 def test_a_report_is_markdown_json_and_pictures(tmp_path):
@@ -68,7 +68,10 @@ def test_a_sheet_breaks_its_lines_and_takes_any_number():
 
 @with_coco
 def test_ap_is_pycocotools_own_on_jittered_labels(tmp_path):
-    """The plain way with nothing of ours in between: a result file, COCOeval, its own defaults."""
+    """The plain way with nothing of ours in between: a result file, COCOeval, its own defaults.
+
+    All joints are given: the sizes of people with absent ones are not pycocotools'.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -76,6 +79,10 @@ def test_ap_is_pycocotools_own_on_jittered_labels(tmp_path):
     found = coco_truth(4.0, rng)
     for d in found:
         d["score"] = float(rng.random())
+        table = np.reshape(d["keypoints"], (17, 3))
+        seen = table[:, 2] > 0
+        table[~seen] = (*table[seen, :2].mean(0), 1.0)
+        d["keypoints"] = table.ravel().tolist()
     found += [{**found[0], "score": float(s)} for s in rng.random(30)]  # beyond 20 in one picture
     (tmp_path / "found.json").write_text(json.dumps(found))
     with contextlib.redirect_stdout(io.StringIO()):
@@ -88,6 +95,33 @@ def test_ap_is_pycocotools_own_on_jittered_labels(tmp_path):
     names = ("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar", "ar50")
     assert [getattr(ours, n) for n in names] == [float(v) for v in run.stats[:7]]
     assert 0.2 < ours.ap < 0.95
+
+
+@pytest.mark.parametrize("absent", [[], ["left_ankle"], list(COCO17)])
+def test_false_alarms_count_among_people_of_their_size_whatever_joint_is_absent(tmp_path, absent):
+    pytest.importorskip("pycocotools")
+    body = np.random.default_rng(0).uniform(0, (40, 80), (17, 2)) + 100  # of medium size
+    labels = np.c_[body, np.full(17, 2)].ravel().tolist()
+    alarm = np.c_[body + np.array([300, 0]), np.ones(17)]
+    alarm[[COCO17.index(name) for name in absent]] = 0
+    keypoints = {0.5: np.c_[body, np.ones(17)], 0.9: alarm}
+    person = {"category_id": 1, "iscrowd": 0, "num_keypoints": 17, "keypoints": labels}
+    data = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [
+            {**person, "id": 1, "image_id": 1, "area": 3000.0, "bbox": [100, 100, 40, 80]}
+        ],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(data))
+    found = [
+        {"image_id": 1, "category_id": 1, "keypoints": k.ravel().tolist(), "score": score}
+        for score, k in keypoints.items()
+    ]
+    report = score_detections(tmp_path / "labels.json", found)
+    assert report.ap == pytest.approx(0.5)
+    # somebody without any joint has no size
+    assert report.ap_medium == pytest.approx(0.5 if len(absent) < 17 else 1.0)
 
 
 @with_coco

@@ -73,12 +73,12 @@ def standing(
     return poses, there[:, :JOINTS]
 
 
-def learned(poses, options, *, floor: Floor | None = None, builds=None):
+def learned(poses, options, *, floor: Floor | None = None, builds=None, fps=30):
     builds = builds or Builds(options)
     camera = replace(CAMERA, floor=floor)
     given = []
     for f, pose in enumerate(poses):
-        if builds.observe([Track(1, pose)], camera, f / 30):
+        if builds.observe([Track(1, pose)], camera, f / fps):
             given.append((f, builds[1]))
     return builds[1], given
 
@@ -191,6 +191,13 @@ def test_a_child_on_a_floor_is_small_and_near() -> None:
     assert set(jumps) <= {5, 6, 7, 8}  # from adult to child at once, no swinging about
 
 
+@pytest.mark.parametrize("fps", [10, 4, 3, 2, 1.1, 1, 0.3])
+def test_a_child_is_measured_at_any_frame_rate(fps) -> None:
+    poses, _ = standing(50, stature_m=1.20, noise_m=0.01)
+    build, _ = learned(poses, ProportionOptions(), floor=FLOOR, fps=fps)
+    assert abs(build.stature_m - 1.20) < 0.06
+
+
 @pytest.mark.parametrize("stature_m", [1.5, 1.85])
 def test_others_get_their_stature_too(stature_m) -> None:
     poses, _ = standing(50, stature_m=stature_m, depth_m=5.0, noise_m=0.01)
@@ -207,15 +214,27 @@ def test_feet_in_the_air_do_not_explode(up_m) -> None:
     assert 0 < build.stature_sd_m <= nothing_known
 
 
-def test_feet_that_move_say_nothing() -> None:
+@pytest.mark.parametrize("fps", [30, 10, 3, 1.1])
+def test_feet_that_move_say_nothing(fps) -> None:
     poses, _ = standing(50)
+    way_px = max(12, 120 / fps)  # of 250 px/m
     shifted = [
         replace(
-            p, partial=replace(p.partial, joints_px=p.partial.joints_px + np.array([12 * f, 0]))
+            p, partial=replace(p.partial, joints_px=p.partial.joints_px + np.array([way_px * f, 0]))
         )
         for f, p in enumerate(poses)
     ]
-    assert learned(shifted, ProportionOptions(), floor=FLOOR)[1] == []
+    assert learned(shifted, ProportionOptions(), floor=FLOOR, fps=fps)[1] == []
+
+
+def test_a_pause_of_the_video_makes_no_speed_of_two_distant_frames() -> None:
+    poses, _ = standing(4)
+    for pause_s in (0.5, 2.0):
+        builds = Builds(ProportionOptions(steps=(1,)))
+        times = (0.0, 1 / 30, 1 / 30 + pause_s)
+        camera = replace(CAMERA, floor=FLOOR)
+        for pose, time_s in zip(poses, times, strict=False):
+            assert builds.observe([Track(1, pose)], camera, time_s) == []
 
 
 def test_a_given_stature_is_believed_of_one_person_alone() -> None:

@@ -86,7 +86,8 @@ class ProportionOptions:
     given_sd_m: float = 0.01  # then, where one person is seen at all
     possible_m: tuple[float, float] = (0.5, 2.4)  # a stature beyond is no measurement
     still_m_s: float = 0.35  # an ankle slower than this stands
-    still_s: float = 0.1  # over which its speed is measured
+    still_s: float = 0.1  # over which its speed is measured, or from frame to frame if that is more
+    apart_s: float = 1.0  # frames farther apart tell no speed; whoever is seen stands, as in photos
     quantile: float = 0.3  # of the frames: a heel that is up makes people taller, never smaller
     too_tall: float = 1.02  # what the bundled lifter makes of them still; simulated takes
     one_foot: float = 0.08  # if the ankles differ by a larger share, the lower one stands
@@ -117,6 +118,7 @@ class Builds:
     ) -> None:
         self.options, self.height_m = options, height_m
         self._people: dict[int, _Memory] = {}
+        self._times_s: deque[float] = deque(maxlen=3)  # of the last frames
 
     def __getitem__(self, track_id: int) -> Build:
         """What is in use for an identity; the assumed build for one not seen yet."""
@@ -153,6 +155,7 @@ class Builds:
     def observe(self, tracks: Sequence[Track], camera: Camera, time_s: float) -> list[int]:
         """Learn from a frame; the identities whose build changed."""
         changed = []
+        self._times_s.append(time_s)
         for track in tracks:
             if track.missed_s > 0:
                 continue
@@ -225,8 +228,11 @@ class Builds:
         while len(memory.ankles) > 2 and time_s - memory.ankles[1][0] >= options.still_s:
             memory.ankles.popleft()
         passed_s = time_s - memory.ankles[0][0]
-        if not 0.5 * options.still_s <= passed_s <= 3 * options.still_s:
+        step_s = np.diff(self._times_s).min(initial=np.inf)  # a pause is no step
+        if not 0.5 * options.still_s <= passed_s <= max(3 * options.still_s, 1.5 * step_s):
             return None
+        if passed_s > options.apart_s:
+            return self._of_ankles(measured, seen)
         way = np.linalg.norm(rays - memory.ankles[0][1], axis=-1)
         depth = measured.depth_m * measured.stature_m / REFERENCE_STATURE_M
         with np.errstate(invalid="ignore"):  # what was not seen is nan, and compares as false

@@ -3,6 +3,11 @@
 The neck is dropped and the other 17 joints come in COCO's order.  Joints that were not found are
 given as (0, 0), so they count as wrong.  COCO's keypoints are the numbers of pixels, 0 to W - 1:
 whole at a pixel's centre, as in this project.
+
+The size of a found person tells whether a false alarm counts among medium or large people.  By
+pycocotools it is that of the box of all joints, those at (0, 0) included; here it is that of the
+box of the found ones: AP of medium and of large people differs from the official kit's where joints
+are absent.
 """
 
 from __future__ import annotations
@@ -249,7 +254,10 @@ def score_detections(annotations: Path, found: list[dict[str, Any]]) -> CocoRepo
         people = truth.getAnnIds(iscrowd=False)
         labelled = sum(a["num_keypoints"] > 0 for a in truth.loadAnns(people))
         if found:
-            run = COCOeval(truth, truth.loadRes([dict(d) for d in found]), "keypoints")
+            results = truth.loadRes([dict(d) for d in found])
+            for result in results.dataset["annotations"]:
+                result["area"] = _area_px2(result["keypoints"])
+            run = COCOeval(truth, results, "keypoints")
             run.params.maxDets = [MOST_PEOPLE]
             run.evaluate()
             run.accumulate()
@@ -263,6 +271,13 @@ def score_detections(annotations: Path, found: list[dict[str, Any]]) -> CocoRepo
     return CocoReport(
         ap, ap50, ap75, ap_medium, ap_large, ar, ar50, pictures, labelled, len(found), joints
     )
+
+
+def _area_px2(keypoints: Sequence[float]) -> float:
+    """Area of the box of the joints that were found, (51,) x, y, score; 0 if none was."""
+    x, y, score = np.reshape(keypoints, (17, 3)).T
+    seen = score > 0
+    return float(np.ptp(x[seen]) * np.ptp(y[seen])) if seen.any() else 0.0
 
 
 def evaluate_coco(predict: Predict, annotations: Path, images: Path) -> CocoReport:
