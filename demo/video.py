@@ -212,8 +212,8 @@ def remember(frames: Iterable[Frame], images: deque[np.ndarray]) -> Iterator[Fra
 def find_videos(words: Sequence[str], on_problem: Callable[[str], None]) -> list[Path]:
     """Files, folders and patterns -> files, each once, in order.
 
-    Of a folder the videos directly in it are taken, without overlays that this program wrote.
-    `on_problem` is told of each pattern or folder that gives nothing.
+    Of a folder the videos directly in it are taken, without hidden files and overlays that this
+    program wrote.  `on_problem` is told of each pattern or folder that gives nothing.
 
     Raises:
         CannotOpenSource: nothing is left.
@@ -223,7 +223,8 @@ def find_videos(words: Sequence[str], on_problem: Callable[[str], None]) -> list
 
 def _is_input(path: Path) -> bool:
     ours = path.stem.endswith(("_overlay", "_overlay.part"))
-    return path.suffix.lower() in SUFFIXES and path.is_file() and not ours
+    hidden = path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not (ours or hidden)
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:

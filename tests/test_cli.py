@@ -301,6 +301,16 @@ def test_files_folders_and_patterns_are_found_once_in_order(tmp_path: Path) -> N
         assert len(said) == 1
 
 
+def test_hidden_files_are_inputs_only_where_they_are_named(tmp_path: Path) -> None:
+    """Such as the `._clip.mp4` that macOS puts beside each file on a USB stick."""
+    hidden = tmp_path / "._clip.mp4"
+    for path in (hidden, tmp_path / "clip.mp4"):
+        path.write_text("")
+    for word in (tmp_path, tmp_path / "*.mp4"):
+        assert find_videos([str(word)], pytest.fail) == [tmp_path / "clip.mp4"]
+    assert find_videos([str(hidden)], pytest.fail) == [hidden]
+
+
 def test_a_pattern_that_finds_nothing_keeps_no_other_video_from_being_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
