@@ -228,13 +228,18 @@ def _is_input(path: Path) -> bool:
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """A name for the outputs of each input: its stem, with a number where stems are equal."""
-    taken: set[str] = set()
+    """A name for the outputs of each input: its stem, with a number where stems are equal.
+
+    The stem of one input is never the numbered name of another.
+    """
+    stems = {path.stem.lower() for path in paths}  # Windows and macOS ignore case
+    given: set[str] = set()
     names = []
     for path in paths:
         name, number = path.stem, 2
-        while name.lower() in taken:  # file systems of Windows and macOS ignore case
-            name, number = f"{path.stem}_{number}", number + 1
-        taken.add(name.lower())
+        if name.lower() in given:
+            while name.lower() in stems or name.lower() in given:
+                name, number = f"{path.stem}_{number}", number + 1
+        given.add(name.lower())
         names.append(name)
     return names

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import FakePipeline
+from hypothesis import given
+from hypothesis import strategies as st
 from movies import read_back, steady, write_movie, write_sound
 from takes import take
 
@@ -348,6 +350,19 @@ def test_outputs_of_inputs_with_equal_names_do_not_overwrite_each_other() -> Non
     assert len({name.lower() for name in names}) == len(paths)
     assert names[0] == "clip"
     assert names[-1] == "x"
+
+
+@given(st.lists(st.sampled_from(["a/clip", "b/clip", "a/clip_2", "b/Clip_2", "clip_2_2", "x"])))
+def test_the_first_input_of_each_name_gives_its_outputs_that_name(words: list[str]) -> None:
+    paths = [Path(f"{word}.mp4") for word in words]
+    names = output_names(paths)
+    assert len({name.lower() for name in names}) == len(paths)
+    first: dict[str, str] = {}
+    for path, name in zip(paths, names, strict=True):
+        if first.setdefault(path.stem.lower(), name) == name:
+            assert name == path.stem
+        else:
+            assert name.startswith(f"{path.stem}_")
 
 
 def test_demo_runs_the_bundled_clip(
