@@ -119,7 +119,10 @@ def parser() -> argparse.ArgumentParser:
         EXAMPLES["smooth"],
     )  # fmt: skip
     smooth.add_argument("take", metavar="TAKE.npz", type=Path, help="a recording of xnect")
-    smooth.add_argument("-o", "--out", metavar="OUT.npz", type=Path, required=True)
+    smooth.add_argument(
+        "-o", "--out", metavar="OUT.npz", type=Path, required=True,
+        help="where to write: a file, or a folder that is there, under the name of the take",
+    )  # fmt: skip
     smooth.add_argument(
         "--max-gap", metavar="S", type=options.positive_float, default=0.5,
         help="seconds for which somebody who is missing is filled in (default: 0.5)",
@@ -175,13 +178,14 @@ def run_video(args: argparse.Namespace) -> int:
 
 def run_smooth(args: argparse.Namespace) -> int:
     """`xnect smooth TAKE.npz -o OUT.npz`."""
-    from xnect.demo.offline import save_smoothed, smooth_recording
+    from xnect.demo.offline import save_smoothed, smooth_recording, smoothed_path
     from xnect.recording import load_recording
     from xnect.smooth import SmoothOptions
 
     take = load_recording(args.take)
+    out = smoothed_path(args.out, args.take)
     done = smooth_recording(take, SmoothOptions(max_gap_s=args.max_gap), lock=not args.no_lock)
-    files = save_smoothed(args.out, done.recording)
+    files = save_smoothed(out, done.recording)
     if not args.quiet:
         print("\n".join([f"{args.take}: {done.text()}", *(f"  {path}" for path in files)]))
     return OK

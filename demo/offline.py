@@ -15,7 +15,7 @@ from xnect.demo.outputs import SceneBeside, left_out, write_people
 from xnect.demo.sinks.mp4 import Mp4Writer
 from xnect.demo.sources.video import VideoFile
 from xnect.draw import draw_result
-from xnect.errors import XnectError
+from xnect.errors import BadInput, XnectError
 from xnect.recording import Recording, load_recording, write_recording
 from xnect.smooth import SmoothOptions, smooth_take
 
@@ -59,6 +59,22 @@ def smooth_recording(
         locked.skate_before_mm,
         locked.skate_mm if lock else locked.skate_before_mm,
     )
+
+
+def smoothed_path(out: Path, take: Path) -> Path:
+    """Where `xnect smooth` writes: `out`, or in it under the take's name if it is a folder.
+
+    Raises:
+        BadInput: the take itself is there.
+    """
+    if not out.is_dir():
+        return out
+    name = take.name.removesuffix(".spool").removesuffix(".npz") + ".npz"
+    if (out / name).resolve() == take.with_name(name).resolve():
+        raise BadInput(
+            f"{out / name} would replace the take itself; give another folder, or a file"
+        )
+    return out / name
 
 
 def save_smoothed(path: Path, take: Recording) -> list[Path]:

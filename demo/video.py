@@ -212,8 +212,8 @@ def remember(frames: Iterable[Frame], images: deque[np.ndarray]) -> Iterator[Fra
 def find_videos(words: Sequence[str], on_problem: Callable[[str], None]) -> list[Path]:
     """Files, folders and patterns -> files, each once, in order.
 
-    Of a folder the videos directly in it are taken, without overlays that this program wrote.
-    `on_problem` is told of each pattern or folder that gives nothing.
+    Of a folder the videos directly in it are taken, without hidden files and overlays that this
+    program wrote.  `on_problem` is told of each pattern or folder that gives nothing.
 
     Raises:
         CannotOpenSource: nothing is left.
@@ -223,17 +223,23 @@ def find_videos(words: Sequence[str], on_problem: Callable[[str], None]) -> list
 
 def _is_input(path: Path) -> bool:
     ours = path.stem.endswith(("_overlay", "_overlay.part"))
-    return path.suffix.lower() in SUFFIXES and path.is_file() and not ours
+    hidden = path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not (ours or hidden)
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """A name for the outputs of each input: its stem, with a number where stems are equal."""
-    taken: set[str] = set()
+    """A name for the outputs of each input: its stem, with a number where stems are equal.
+
+    The stem of one input is never the numbered name of another.
+    """
+    stems = {path.stem.lower() for path in paths}  # Windows and macOS ignore case
+    given: set[str] = set()
     names = []
     for path in paths:
         name, number = path.stem, 2
-        while name.lower() in taken:  # file systems of Windows and macOS ignore case
-            name, number = f"{path.stem}_{number}", number + 1
-        taken.add(name.lower())
+        if name.lower() in given:
+            while name.lower() in stems or name.lower() in given:
+                name, number = f"{path.stem}_{number}", number + 1
+        given.add(name.lower())
         names.append(name)
     return names

@@ -282,6 +282,16 @@ def test_people_of_a_single_picture_have_no_motion(tmp_path):
         bvh(tmp_path / "b.bvh", recording, 0)
 
 
+@pytest.mark.parametrize("times_s", [[0.0] * 5, [0.0, 0.1, 0.1, 0.2]])
+def test_frames_that_share_a_time_are_no_motion(tmp_path, times_s):
+    """Such as the results of several single pictures: all but one of them were dropped."""
+    results = take(times_s, {0: range(len(times_s))})
+    recording = load_recording(save_recording(tmp_path / "a", results))
+    with pytest.raises(BadInput, match=rf"track 0 .* at {times_s[1]:g} s"):
+        bvh(tmp_path / "b.bvh", recording, 0)
+    assert not (tmp_path / "b.bvh").exists()
+
+
 def test_numbers_that_are_none_are_refused(tmp_path):
     results = take([0.0, 0.1], {1: [0, 1]})
     results[1].people[0].root_m[1] = np.nan

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from fakes import FakePipeline
+from hypothesis import given
+from hypothesis import strategies as st
 from movies import read_back, steady, write_movie, write_sound
 from takes import take
 
@@ -303,6 +305,16 @@ def test_files_folders_and_patterns_are_found_once_in_order(tmp_path: Path) -> N
         assert len(said) == 1
 
 
+def test_hidden_files_are_inputs_only_where_they_are_named(tmp_path: Path) -> None:
+    """Such as the `._clip.mp4` that macOS puts beside each file on a USB stick."""
+    hidden = tmp_path / "._clip.mp4"
+    for path in (hidden, tmp_path / "clip.mp4"):
+        path.write_text("")
+    for word in (tmp_path, tmp_path / "*.mp4"):
+        assert find_videos([str(word)], pytest.fail) == [tmp_path / "clip.mp4"]
+    assert find_videos([str(hidden)], pytest.fail) == [hidden]
+
+
 def test_a_pattern_that_finds_nothing_keeps_no_other_video_from_being_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -408,6 +420,19 @@ def test_outputs_of_inputs_with_equal_names_do_not_overwrite_each_other() -> Non
     assert len({name.lower() for name in names}) == len(paths)
     assert names[0] == "clip"
     assert names[-1] == "x"
+
+
+@given(st.lists(st.sampled_from(["a/clip", "b/clip", "a/clip_2", "b/Clip_2", "clip_2_2", "x"])))
+def test_the_first_input_of_each_name_gives_its_outputs_that_name(words: list[str]) -> None:
+    paths = [Path(f"{word}.mp4") for word in words]
+    names = output_names(paths)
+    assert len({name.lower() for name in names}) == len(paths)
+    first: dict[str, str] = {}
+    for path, name in zip(paths, names, strict=True):
+        if first.setdefault(path.stem.lower(), name) == name:
+            assert name == path.stem
+        else:
+            assert name.startswith(f"{path.stem}_")
 
 
 def test_demo_runs_the_bundled_clip(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,6 +73,39 @@ def test_what_is_no_picture_is_refused_in_one_sentence(bad: object, word: str) -
         as_rgb8(bad)
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@given(arrays(np.uint16, array_shapes(min_dims=2, max_dims=2, max_side=6)))
+def test_the_order_of_bytes_changes_nothing(grey: np.ndarray) -> None:
+    from PIL import Image
+
+    same = grey.astype(">u2")
+    of_pillow = Image.frombytes("I;16B", grey.shape[::-1], same.tobytes())
+    for swapped in (same, of_pillow):
+        np.testing.assert_array_equal(as_rgb8(swapped), as_rgb8(grey))
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "La"])
+def test_grey_of_pillow_in_one_bit_or_with_alpha_is_that_of_8_bits(
+    mode: str, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    from xnect.demo.sources.video import VideoFile
+
+    grey = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    if mode == "1":
+        picture = grey.convert("1")
+        grey = picture.convert("L")
+    else:
+        alpha = np.arange(128, 256, dtype=np.uint8).repeat(2).reshape(16, 16)
+        picture = Image.merge("LA", (grey, Image.fromarray(alpha))).convert(mode)
+    error = np.abs(as_rgb8(picture).astype(int) - as_rgb8(grey))
+    assert error.max() <= 2 * (mode == "La")  # which holds grey times alpha, rounded
+    if mode != "La":  # no file is of it
+        picture.save(tmp_path / "grey.png")
+        with VideoFile(tmp_path / "grey.png") as video:
+            np.testing.assert_array_equal(as_rgb8(picture), next(iter(video)).image)
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "HSV", "YCbCr", "RGB", "L"])

@@ -78,6 +78,12 @@ def test_bone_lengths_stay_over_time(pipeline, clip):
     assert seen
 
 
+@pytest.mark.parametrize("fps", [0, -30, np.nan, np.inf])
+def test_a_rate_that_is_no_rate_is_refused(pipeline, clip, fps):
+    with pytest.raises(BadInput, match=f"fps must be a positive number, got {fps}"):
+        next(pipeline.stream(clip, fps=fps))
+
+
 def test_one_picture_has_no_memory(pipeline, clip):
     first, other = pipeline(clip[0]), pipeline(clip[10])
     again = pipeline(clip[0])

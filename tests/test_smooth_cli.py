@@ -146,6 +146,25 @@ def test_the_smooth_command_writes_a_smoothed_recording(
     assert capsys.readouterr().err.startswith("xnect: there is no recording")
 
 
+def test_smooth_into_a_folder_keeps_the_name_and_the_take(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    assert main(["video", str(clip), "-o", str(raw), "--quiet", "--no-overlay"]) == OK
+    was = (raw / "clip.npz").read_bytes()
+    out.mkdir()
+    for word in ("clip.npz", "clip"):
+        assert main(["smooth", str(raw / word), "-o", str(out)]) == OK
+        assert str(out / "clip.npz") in capsys.readouterr().out
+        assert {path.name for path in out.iterdir()} == {"clip.npz", "clip.json"}
+        assert "smoothed as a whole" in load_recording(out / "clip.npz").notes[-1]
+        (out / "clip.npz").unlink()
+        assert main(["smooth", str(raw / word), "-o", str(raw)]) == USER_ERROR
+        assert "would replace the take itself" in capsys.readouterr().err
+    assert (raw / "clip.npz").read_bytes() == was
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "raw", "out"}
+
+
 def test_wrong_words_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["video", "a", "--smooth", "twice"], ["smooth", "a.npz"],
                   ["smooth", "a", "-o", "b", "--max-gap", "-1"]):  # fmt: skip

@@ -13,19 +13,19 @@ RULES = (
 )
 
 
-_NOT_RGB = ("P", "PA", "CMYK", "HSV", "YCbCr", "LAB")
-"""Modes of Pillow's images whose numbers are no colours, or others."""
+_NOT_RGB = ("1", "LA", "La", "P", "PA", "CMYK", "HSV", "YCbCr", "LAB")
+"""Modes of Pillow's images whose numbers are no colours, or others, or grey in another form."""
 
 
 def as_rgb8(image: Any) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a picture of any usual kind; the input itself if it is one already.
 
     Grey is repeated in three channels.  The alpha of RGBA is dropped.  uint16 uses its whole
-    range (65535 -> 255).  Float must lie in 0..1.  Pillow's images of palettes or other colours are
-    made RGB.  Anything else raises `BadInput`.
+    range (65535 -> 255).  Float must lie in 0..1.  Pillow's images of palettes, other colours, one
+    bit, or grey with alpha are made RGB.  Anything else raises `BadInput`.
     """
     if getattr(image, "mode", None) in _NOT_RGB and hasattr(image, "convert"):
-        image = image.convert("RGB")
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGB")
     try:
         array = np.asarray(image)
     except Exception as error:  # what a foreign object's __array__ raises is not ours to know
@@ -38,7 +38,7 @@ def as_rgb8(image: Any) -> np.ndarray:
 def _uint8(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8:
         return array
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either order of bytes
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if array.dtype.kind != "f":
         raise BadInput(f"an image of {array.dtype} has no agreed range; {RULES}")

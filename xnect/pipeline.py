@@ -18,6 +18,7 @@ The life of a frame:
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -167,8 +168,10 @@ class Pipeline:
             fps: Frame rate of bare pictures.
 
         Raises:
-            BadInput: a frame that is no picture.
+            BadInput: a frame that is no picture, or a rate that is no positive number.
         """
+        if not (math.isfinite(fps) and fps > 0):
+            raise BadInput(f"fps must be a positive number, got {fps}")
         tracker, times = Tracker(self.track_options), Times()
         sides, follow = Sides(), Follow()
         builds = self._builds()

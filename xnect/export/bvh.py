@@ -51,7 +51,8 @@ def bvh(path: str | Path, recording: Recording, track_id: int) -> Path:
     Offsets are the median of the person's bone lengths.
 
     Raises:
-        BadInput: nobody has that `track_id`, or several people of one frame share it.
+        BadInput: nobody has that `track_id`, several people of one frame share it, or several of
+            its frames share a time.
         CannotWrite: the folder cannot be written, or the disk is full.
     """
     rows = _rows(recording, track_id)
@@ -115,8 +116,14 @@ def _rows(recording: Recording, track_id: int) -> np.ndarray:
     frames = recording.person_frame[rows]
     if len(np.unique(frames)) < len(frames):
         raise BadInput(f"track {track_id} is several people of one picture, not one over time")
-    _, first = np.unique(recording.time_s[frames], return_index=True)  # sorted
-    return rows[first]
+    rows = rows[np.argsort(recording.time_s[frames])]
+    times_s = recording.time_s[recording.person_frame[rows]]
+    if (same := np.flatnonzero(np.diff(times_s) == 0)).size:
+        raise BadInput(
+            f"track {track_id} is in several frames at {times_s[same[0]]:g} s; "
+            "a motion needs another time for each frame, as `Pipeline.stream` gives them"
+        )
+    return rows
 
 
 def _grid(recording: Recording, times_s: np.ndarray) -> tuple[np.ndarray, float]:
