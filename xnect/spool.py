@@ -37,6 +37,8 @@ class Spool:
             _move_aside(path)
             self._file = open(path, "x+b", buffering=0)
             _lock(self._file)
+        except CannotWrite:
+            raise
         except OSError as error:
             raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
         try:
