@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -291,6 +292,17 @@ def test_two_writers_of_one_recording_do_not_mix(tmp_path):
     assert len(load_recording(tmp_path / "take").results) == 1
     RecordingWriter(tmp_path / "take", fps=25).discard()
     assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".json", ".npz"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked there")
+def test_where_files_cannot_be_locked_recordings_are_written_all_the_same(tmp_path, monkeypatch):
+    def cannot(file, how):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", cannot)
+    (tmp_path / "take.npz.spool").write_bytes(b"left by a killed run")
+    save_recording(tmp_path / "take", take(TIMES_S, {1: range(12)}), fps=25)
+    assert len(load_recording(tmp_path / "take").results) == 12
 
 
 def test_an_old_recording_stays_until_the_new_one_is_whole(tmp_path):

@@ -131,16 +131,22 @@ def _record(text: dict[str, Any], data: bytes) -> bytes:
     )
 
 
-def _lock(file: BinaryIO | FileIO) -> None:
-    """Keep the file from being moved aside while it is open, where the system can.
+def _lock(file: BinaryIO | FileIO) -> bool:
+    """Keep the file from being moved aside while it is open; False if it is open elsewhere.
 
-    Raises:
-        BlockingIOError: it is open elsewhere, in this process or another.
+    Some network file systems cannot lock: there two runs are not told apart.
     """
-    if sys.platform != "win32":  # which does not rename an open file anyway
-        import fcntl
+    if sys.platform == "win32":  # which does not rename an open file anyway
+        return True
+    import fcntl
 
+    try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _move_aside(path: Path) -> None:
@@ -152,12 +158,10 @@ def _move_aside(path: Path) -> None:
     if not path.exists():
         return
     with path.open("rb") as file:
-        try:
-            _lock(file)
-        except BlockingIOError:
+        if not _lock(file):
             raise CannotWrite(
                 f"cannot write {path}: another run is writing there; give another folder or name"
-            ) from None
+            )
     number = 1
     while path.with_name(f"{path.name}.{number}").exists():
         number += 1
