@@ -1,0 +1,143 @@
+"""Every figure of accuracy in the README, by the README's own commands, for one lane of weights.
+
+    python benchmarks/accuracy.py --empty ROOMS       # default weights, about 25 minutes
+    python benchmarks/accuracy.py --lane open         # the open lane's column
+    python benchmarks/accuracy.py --only pose2sim lspet
+
+Each command writes its JSON to `benchmarks/results/`; what it printed stands in OUT/NAME.txt,
+videos and recordings in OUT as well.  A command that fails is named at the end and costs only
+itself.  Two run at a time, on one thread each, so times are not measured here.  Without `--empty`,
+the folder of pictures without people, their figure is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, or several that need each other, one after the other."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+
+
+def _eval(*words: str | Path, result: str) -> tuple[str, ...]:
+    return (PYTHON, "-m", "xnect.eval", *map(str, words), "--json", str(RESULTS / result))
+
+
+def steps(shared: Path, out: Path, empty: Path | None, lane: str) -> Iterator[Step]:
+    """What is to be run, longest first."""
+    end = "" if lane == "research" else f"_{lane}"
+    weights = ("--lane", lane)
+    pose2sim, lspet = shared / "pose2sim", shared / "lspet"
+    dev, synth = shared / "coco" / "dev.json", shared / "synth"
+
+    def one(name: str, *words: str | Path, result: str) -> Step:
+        return Step(name, (_eval(*words, *weights, result=result),))
+
+    if lane == "research":
+        clips, demo = out / "clips", out / "demo"
+        run = (PYTHON, "-m", "xnect.demo")
+        six = clips / "pexels_3196293_six_people_exercise.npz"
+        yield Step(
+            "clips",
+            (
+                (*run, "video", str(shared / "clips"), "-o", str(clips)),
+                _eval("clip", six, result="six_people_s.json"),
+                (PYTHON, "-m", "xnect.eval", "clip", "EVERY", str(clips), "--json",
+                 str(RESULTS / "real_clips_s.json")),
+            ),
+        )  # fmt: skip
+        truth = ROOT / "demo" / "demo_truth.npz"
+        guessed = out / "guessed"
+        yield Step(
+            "demo",
+            (
+                (*run, "demo", "-o", str(demo)),
+                _eval("synth-clip", demo / "demo.npz", truth, result="demo_clip_s.json"),
+                (*run, "video", str(ROOT / "demo" / "demo.mp4"), "-o", str(guessed)),
+                (PYTHON, "-m", "xnect.eval", "synth-clip", str(guessed / "demo.npz"), str(truth)),
+            ),
+        )
+    yield one("pose2sim", "pose2sim", pose2sim, result=f"pose2sim_s{end}.json")
+    yield one("lspet", "lspet", lspet, result=f"lspet_dev_s{end}.json")
+    yield one("synth", "synth", synth, result=f"synth_held_out_s{end}.json")
+    yield one("coco", "coco", dev, result=f"coco_dev_s{end}.json")
+    yield one("coco-stage1", "coco", dev, "--no-refine", result=f"coco_dev_s{end}_stage1.json")
+    if lane == "research":
+        floor = "pose2sim_s_floor.json"
+        yield one("pose2sim-floor", "pose2sim", pose2sim, "--floor", result=floor)
+        for name, words in (("lspet", ("lspet", lspet)), ("coco", ("coco", dev))):
+            file = f"{name}_dev_s_noflip.json"
+            yield one(f"{name}-noflip", *words, "--no-flip-test", result=file)
+        stage1 = "lspet_dev_s_stage1.json"
+        yield one("lspet-stage1", "lspet", lspet, "--no-refine", result=stage1)
+        if empty is not None:
+            listed = ROOT / "benchmarks" / "pictures_without_people.txt"
+            yield one("empty", "empty", empty, "--only", listed, result="empty_coco_s.json")
+
+
+def run(step: Step, out: Path) -> bool:
+    """Run a step; what it prints goes to OUT/NAME.txt; whether all of it worked."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (out / f"{step.name}.txt").open("w", encoding="utf-8") as file:
+        for command in step.commands:
+            words = list(command)
+            if "EVERY" in words:  # recordings that an earlier command wrote
+                at = words.index("EVERY")
+                words[at : at + 2] = map(str, sorted(Path(words[at + 1]).glob("*.npz")))
+            file.write(f"$ {' '.join(words)}\n")
+            file.flush()
+            done = subprocess.run(
+                words, cwd=ROOT, stdout=file, stderr=subprocess.DEVNULL, env=environment,
+                check=False,
+            )  # fmt: skip
+            if done.returncode:
+                file.write(f"failed with status {done.returncode}\n")
+                return False
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "accuracy")
+    parser.add_argument("--empty", type=Path, help="folder of pictures that show nobody")
+    parser.add_argument("--lane", choices=("research", "open"), default="research")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="steps to run")
+    parser.add_argument("--jobs", type=int, default=2, help="at a time")
+    options = parser.parse_args(arguments)
+    empty = options.empty and options.empty.resolve()
+    planned = list(steps(options.shared.resolve(), options.out.resolve(), empty, options.lane))
+    names = [step.name for step in planned]
+    if unknown := sorted({*(options.only or ())} - {*names}):
+        parser.error(f"no step {', '.join(unknown)}; there are {', '.join(names)}")
+    if not options.shared.is_dir():
+        parser.error(f"there is no folder {options.shared}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    chosen = [step for step in planned if not options.only or step.name in options.only]
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        worked = list(pool.map(lambda step: run(step, options.out.resolve()), chosen))
+    failed = [step.name for step, ok in zip(chosen, worked, strict=True) if not ok]
+    print(f"{len(chosen) - len(failed)} of {len(chosen)} done; what was printed: {options.out}")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
