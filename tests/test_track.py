@@ -8,8 +8,10 @@ from xnect.appearance import learned, torso_histogram, unlikeness, unlikeness_of
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.kinematics import RIG
-from xnect.skeleton import J2D
+from xnect.skeleton import FACE, J2D
 from xnect.track import Tracker, TrackOptions
+from xnect.track_extent import made_of
+from xnect.track_match import assigned, in_turn
 from xnect.track_return import shares
 from xnect.types import PartialPose, Pose3D
 
@@ -608,3 +610,63 @@ def test_what_was_given_before_is_a_frame_of_thirty_older_whatever_the_frame_rat
             assert track.before.root_m[0] == pytest.approx(track.before_time_s)
         fitted = fake_person(track.track_id, 0.0, 4.0, Camera.guess(480, 640))
         tracker.remember([replace(fitted, root_m=np.array([i / fps, 0, 4.0]))])
+
+
+def test_those_who_wait_take_nothing_from_the_others() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        cost = rng.uniform(0, 1.2, (5, 4))
+        waits = rng.random(5) < 0.5
+        pairs = in_turn(cost, waits.tolist(), 0.8)
+        first = np.flatnonzero(~waits)
+        named = [(int(first[r]), c) for r, c in assigned(cost[first], 0.8)]
+        assert [pair for pair in pairs if not waits[pair[0]]] == named
+        assert len({r for r, _ in pairs}) == len({c for _, c in pairs}) == len(pairs)
+        assert all(cost[pair] < 0.8 for pair in pairs)
+    assert in_turn(cost, [False] * 5, 0.8) == assigned(cost, 0.8)
+    assert in_turn(np.zeros((2, 0)), [True, False], 0.8) == []
+
+
+def test_a_slip_beside_somebody_does_not_take_over_the_number() -> None:
+    """Once the networks see two where one is; then the slip is as near to him as his own past."""
+    tracker, given = Tracker(), []
+    for i in range(40):
+        away = 12 if i % 8 < 4 else -12  # he sways; the slip is where he is next
+        poses = [person(200 + away)]
+        if i in (10, 11):
+            poses.append(person(240, score=0.65, person_score=0.5))
+        elif i > 11:
+            poses = [person(240 + away)]
+        given.append({t.track_id for t in tracker.match(poses, None, i / 30)})
+    assert given == [{1}] * 40
+
+
+def half(pose: Pose3D, other: Pose3D) -> Pose3D:
+    """The face of one on the body of the other."""
+    joints = other.partial.joints_px.copy()
+    joints[FACE] = pose.partial.joints_px[FACE]
+    return replace(other, partial=replace(other.partial, joints_px=joints))
+
+
+def test_the_face_of_one_on_the_body_of_another_is_nobody() -> None:
+    one, other = person(200), person(420)
+    mixed = half(one, other)
+    mixed = replace(mixed, partial=replace(mixed.partial, person_score=0.5))
+    tracker = Tracker()
+    for i in range(10):
+        tracks = tracker.match([one, other, mixed], None, i / 30)
+        assert [t.track_id for t in tracks] == [1, 2]
+
+
+def test_how_much_of_somebody_is_made_of_others() -> None:
+    one, other, apart = (person(x).partial for x in (200, 420, 310))
+    mixed = half(person(200), person(420)).partial
+    assert made_of(mixed, [one, other], 0.25) == pytest.approx(1)
+    assert made_of(mixed, [other], 0.25) == pytest.approx(13 / 18)
+    assert made_of(apart, [one, other], 0.25) == 0
+    assert made_of(one, [], 0.25) == 0
+    absent = replace(other, score=np.zeros(18))
+    assert made_of(other, [absent], 0.25) == 0
+    assert made_of(absent, [other], 0.25) == 0
+    doubled = [replace(p, joints_px=2 * p.joints_px) for p in (mixed, one, other)]
+    assert made_of(doubled[0], doubled[1:], 0.25) == pytest.approx(1)  # by size, not by pixels

@@ -1,8 +1,9 @@
 """Who is who over time: matching the poses of a frame with the people known so far.
 
 1. Everybody seen not long ago is predicted, and the poses are assigned as a whole
-   (`track_match`).
-2. What is left is a newcomer, except for a pose that lies on a matched person's joints.
+   (`track_match`): first to those who have an identity, what they leave to newcomers without one.
+2. What is left is a newcomer, except for a pose that lies on a matched person's joints, or whose
+   joints are those of several of them.
 3. A newcomer of `least_joints` is given out when seen in `confirm_frames` frames (longer when its
    joints are doubtful: `trial_s`), or at once when sure enough, nobody overlaps and nobody vanished
    just now: as somebody who was lost when that is `again_at_least` probable,
@@ -27,8 +28,8 @@ import numpy as np
 from xnect.appearance import BINS, torso_histogram
 from xnect.errors import BadInput
 from xnect.skeleton import BODY, JOINTS3D
-from xnect.track_extent import covered, distances, overlaps, px_per_m
-from xnect.track_match import assigned, costs
+from xnect.track_extent import covered, distances, made_of, overlaps, px_per_m
+from xnect.track_match import assigned, costs, in_turn
 from xnect.track_meet import note_meetings, put_right
 from xnect.track_memory import Memory, Track, as_track, become, given_before, newborn, update
 from xnect.track_options import TrackOptions
@@ -92,14 +93,15 @@ class Tracker:
             if time_s - m.time_s <= options.miss_s or (slow and m.time_s == before_s)
         ]
         left = set(range(len(poses)))
-        for row, k in assigned(
-            costs(recent, poses, looks, sizes, time_s, options), options.most_cost
-        ):
+        cost = costs(recent, poses, looks, sizes, time_s, options)
+        waits = [not m.track_id for m in recent]
+        for row, k in in_turn(cost, waits, options.most_cost):
             update(recent[row], poses[k], looks[k], sizes[k], bool(alone[k]), time_s, px, options)
             left.remove(k)
         for k in sorted(left, key=lambda k: -partials[k].person_score):
             known = [m.seen for m in self._people if m.time_s == time_s]
-            if not (distances(known, [partials[k]]) < options.same_2d).any():
+            ghost = (distances(known, [partials[k]]) < options.same_2d).any()
+            if not ghost and made_of(partials[k], known, options.same_2d) < options.made_of:
                 born = newborn(poses[k], looks[k], sizes[k], time_s, px, options)
                 born.beside_s = -np.inf if alone[k] else time_s
                 self._people.append(born)

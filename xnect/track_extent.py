@@ -48,6 +48,21 @@ def distances(
     return np.where(some, np.where(count > 0, mean, middle) / size, np.inf)
 
 
+def made_of(pose: PartialPose, others: Sequence[PartialPose], within: float) -> float:
+    """Share of a pose's joints, by score, that lie on the same joint of one of the others.
+
+    `within` torsos of the other: where people overlap, the networks see the face of one on the
+    body of the other besides.
+    """
+    if not others:
+        return 0.0
+    near_px = within * np.array([torso_px(other) for other in others])
+    away = np.linalg.norm(np.stack([o.joints_px for o in others]) - pose.joints_px, axis=-1)
+    on = (away <= near_px[:, None]) & (np.stack([o.score for o in others]) > 0)
+    score = np.maximum(pose.score, 0)
+    return float(score @ on.any(0) / max(float(score.sum()), 1e-9))
+
+
 def size_changes(old_px: Sequence[float], now_px: np.ndarray) -> np.ndarray:
     """(M, K) change of the logarithm of the apparent size; 0 where it is not known."""
     old = np.array(old_px)[:, None]

@@ -67,6 +67,19 @@ def assigned(cost: np.ndarray, most: float) -> list[tuple[int, int]]:
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if cost[r, c] < most]
 
 
+def in_turn(cost: np.ndarray, waits: Sequence[bool], most: float) -> list[tuple[int, int]]:
+    """As `assigned`; those who wait get what the others leave.
+
+    A newcomer who has no identity yet, and may be a slip of the networks, takes no pose from
+    somebody who has one (confirmed tracks first: Wojke et al. 2017).
+    """
+    first, later = (np.flatnonzero(np.array(waits, bool) == w) for w in (False, True))
+    pairs = [(int(first[r]), c) for r, c in assigned(cost[first], most)]
+    rest = np.setdiff1d(np.arange(cost.shape[1]), [c for _, c in pairs])
+    pairs += [(int(later[r]), int(rest[c])) for r, c in assigned(cost[np.ix_(later, rest)], most)]
+    return pairs
+
+
 def ways_px(people: Sequence[Memory], time_s: float, fade_s: float) -> np.ndarray:
     """(M, 2) how far people have gone since they were seen, at a speed that fades out."""
     missed_s = time_s - np.array([m.time_s for m in people])
