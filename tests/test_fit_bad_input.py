@@ -228,6 +228,22 @@ def test_feet_below_the_floor_are_lifted_and_standing_feet_slip_less() -> None:
     assert sunk[1] <= sunk[0]
 
 
+def test_somebody_who_comes_nearer_without_a_step_is_not_held_back_by_the_feet() -> None:
+    points, _ = bodies(1, seed=0, spread=0.0)
+    late_m = {}
+    for along in (1.0, Weights().stand_along, 0.0):
+        options, tracker = FitOptions(weights=Weights(stand_along=along)), Tracker()
+        for i in range(45):
+            nearer = points - (0, 0, i / 30)  # on wheels, at 1 m/s
+            tracks = tracker.match(seen(nearer), None, i / 30)
+            people = fit(tracks, CAMERA, i / 30, options)
+            tracker.remember(people)
+        late_m[along] = people[0].root_m[2] - nearer[0, ROOT, 2]
+    held, half, free = late_m.values()
+    assert half < 0.7 * held
+    assert abs(free) < 0.06
+
+
 def test_feet_that_stand_slip_less_without_a_known_floor_and_bodies_stay_as_near() -> None:
     points, _ = bodies(1, seed=0, spread=0.0)
     slips, off = [], []

@@ -59,7 +59,7 @@ def on_floor(posed: Posed, contact: float) -> PointTerm:
 
 def held(posed: Posed) -> PointTerm:
     before = np.full((PEOPLE, 4, 3), (0.1, 0.8, 4.0))
-    return standing_feet(posed, before, CONTACT, weight=3.0, soft_m=0.3)
+    return standing_feet(posed, before, CONTACT, weight=3.0, soft_m=0.3, along=0.4)
 
 
 POINT_TERMS: dict[str, tuple[Callable[[Posed], PointTerm], np.ndarray]] = {

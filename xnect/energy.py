@@ -67,7 +67,8 @@ class Weights:
     soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly
     soft_slip_m: float = 0.015  # a foot that moves by more in a frame does not stand
     stand: float = 1.5  # of standing feet, when no floor is known
-    soft_stand_m: float = 0.03  # the same, depth and all
+    stand_along: float = 0.5  # share of that along the view, where no one sees whether feet move
+    soft_stand_m: float = 0.03  # the same as `soft_slip_m`, depth and all
 
 
 def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
@@ -108,8 +109,9 @@ def quadratic(pose: Pose, seen: Evidence, weights: Weights) -> Quadratic:
         cost = cost + feet.cost
     elif weights.stand > 0 and seen.contact.any():
         feet = standing_feet(
-            posed, seen.feet_m, seen.contact, weight=weights.stand, soft_m=weights.soft_stand_m
-        )
+            posed, seen.feet_m, seen.contact, weight=weights.stand, soft_m=weights.soft_stand_m,
+            along=weights.stand_along,
+        )  # fmt: skip
         world.force[:, FEET] += feet.force
         world.stiffness[:, FEET] += feet.stiffness
         cost = cost + feet.cost

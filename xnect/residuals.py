@@ -21,6 +21,7 @@ import numpy as np
 
 from xnect.kinematics import Pose, Posed
 from xnect.rig import CARRIED_BY, JOINTS, RIG, SOLES_M
+from xnect.rotations import unit
 from xnect.skeleton import J3D, ROOT
 
 NEAREST_M = 0.1
@@ -188,7 +189,13 @@ def floor_contact(
 
 
 def standing_feet(
-    posed: Posed, before_m: np.ndarray, contact: np.ndarray, *, weight: float, soft_m: float
+    posed: Posed,
+    before_m: np.ndarray,
+    contact: np.ndarray,
+    *,
+    weight: float,
+    soft_m: float,
+    along: float = 1.0,
 ) -> PointTerm:
     """Ankles and toes of feet that stand, where no floor is known: still, in a camera at rest.
 
@@ -198,14 +205,18 @@ def standing_feet(
         contact: (P, 4) 0..1, how sure it is that the foot stands.
         weight: of motion.
         soft_m: motion from which on a foot is rather taken to move.
+        along: 0..1, share of the motion along the view that is a residual: a foot that comes
+            nearer is as still across the view as one that stands.
     """
-    motion = posed.points_m[:, FEET] - before_m
+    ray = unit(before_m)
+    held = np.eye(3) - (1 - along) * ray[..., None] * ray[..., None, :]  # (P, 4, 3, 3)
+    motion = (held @ (posed.points_m[:, FEET] - before_m)[..., None])[..., 0]
     loss, trust = cauchy((motion**2).sum(-1), soft_m)
     still = weight * contact * trust
     return PointTerm(
         0.5 * weight * (contact * loss).sum(-1),
-        still[..., None] * motion,
-        still[..., None, None] * np.eye(3),
+        still[..., None] * (held @ motion[..., None])[..., 0],
+        still[..., None, None] * (held @ held),
     )
 
 
