@@ -15,7 +15,7 @@ from xnect.kinematics import Pose, anatomical
 from xnect.residuals import FEET
 from xnect.rig import JOINTS, RIG
 from xnect.rotations import matrix_from_quat, matrix_from_rotvec, quat_from_matrix
-from xnect.skeleton import FLIP2D, FLIP3D, J2D, J3D, ROOT
+from xnect.skeleton import FACE, FLIP2D, FLIP3D, J2D, J3D, ROOT
 from xnect.starts import StartOptions
 from xnect.track import Track, Tracker
 from xnect.types import Person, Pose3D
@@ -50,6 +50,20 @@ def test_one_visible_joint_puts_the_lifted_pose_on_its_ray() -> None:
     hip_px = CAMERA.project(person.joints3d_m[J3D["left_hip"]])
     assert np.linalg.norm(hip_px - pose.partial.joints_px[J2D["left_hip"]]) < 40
     assert off_m(person, points[0]) < 0.05
+
+
+@pytest.mark.parametrize("nearer", [0.15, 0.4, 1.0, 2.0])
+def test_a_face_alone_tells_how_far_somebody_is(nearer: float) -> None:
+    rest = (RIG.above @ RIG.offsets) * (1, -1, -1)  # upright, towards the camera
+    points = rest + np.array([0.1, 0.5, 4.0 * nearer])
+    pixels, px = CAMERA.project(points[RIG.seen]), np.zeros((18, 2))
+    px[FACE] = pixels[FACE]
+    score = np.where(np.isin(np.arange(18), FACE), 0.9, 0.0)
+    pose = with_partial(seen(points[None])[0], joints_px=px, score=score)
+    person = fit_single([pose], CAMERA)[0]
+    sound(person)
+    head = J3D["head"]
+    assert person.joints3d_m[head, 2] == pytest.approx(points[head, 2], rel=0.05)
 
 
 @pytest.mark.parametrize("direction", [(1, 0), (0, 1), (1, 1), (0, 0)])

@@ -16,7 +16,8 @@ import numpy as np
 
 from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor
-from xnect.kinematics import Pose, offsets_m
+from xnect.first_pose import first_pose
+from xnect.kinematics import Pose, forward, offsets_m
 from xnect.place import place
 from xnect.residuals import FEET
 from xnect.rig import CARRIED_BY, JOINTS, RIG, SOLES_M
@@ -38,7 +39,7 @@ Measured on rendered clips with known poses: 2D joints of score 0.9, 0.75 and 0.
 
 _IDENTITY = np.tile((1.0, 0, 0, 0), (JOINTS, 1))
 _SHOWN = np.array([SEEN_AS.index(i) if i in SEEN_AS else -1 for i in range(len(J2D))])
-_PLACING = (_SHOWN >= 0).astype(np.float64)  # the face has no joint to place it by
+_PLACING = (_SHOWN >= 0).astype(np.float64)  # the face shows no joint of the body
 _SOLES_M = np.tile(list(SOLES_M.values()), 2)
 
 
@@ -137,7 +138,8 @@ def gather(
     joints = np.where(score[..., None] > 0, joints, _resting(rest))
     joints = joints - joints[:, ROOT, None]
     rays = camera.rays(np.where(seen[..., None] > 0, pixels, 0.0))
-    placed = place(_shown(joints), rays, seen * _PLACING, rounds=2)
+    points, weight = _placing(joints, seen, rest, face)
+    placed = place(points, rays, weight, rounds=2)
 
     use = np.array(
         [t.previous is not None and 0 < time_s - t.previous_time_s <= past.forget_s for t in tracks]
@@ -288,6 +290,26 @@ def _shown(joints_m: np.ndarray) -> np.ndarray:
     shoulders = joints_m[:, [J3D["left_shoulder"], J3D["right_shoulder"]]]
     points[:, J2D["neck"]] = shoulders.mean(1)
     return points
+
+
+def _placing(
+    joints_m: np.ndarray, seen: np.ndarray, rest_m: np.ndarray, face: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (P, 18, 3) m from the pelvis, and weights (P, 18), that tell where people are.
+
+    Faces differ, and heads turn: they tell it of those of whom little else is seen only.
+    """
+    points, weight = _shown(joints_m), seen * _PLACING
+    near = ((weight > 0).sum(1) < _BODY_AT_LEAST) & ((seen[:, FACE] > 0).sum(1) >= _FACE_AT_LEAST)
+    if near.any():
+        head = forward(first_pose(joints_m[near]), rest_m[near]).points_m[:, RIG.seen[FACE]]
+        points[np.ix_(near, FACE)] = head
+        weight[np.ix_(near, FACE)] = face * seen[np.ix_(near, FACE)]
+    return points, weight
+
+
+_BODY_AT_LEAST = 3  # joints by which somebody is placed without the face
+_FACE_AT_LEAST = 3
 
 
 def _resting(rest_m: np.ndarray) -> np.ndarray:
