@@ -218,3 +218,25 @@ def test_short_takes_and_single_pictures_are_left_alone(count):
 def test_thresholds_in_the_wrong_order_are_one_sentence():
     with pytest.raises(BadInput, match="end later than it begins"):
         ContactOptions(still_m_s=0.6)
+
+
+@pytest.mark.parametrize("speed_m_s", [0.4, 0.6])
+def test_feet_that_glide_along_the_view_are_not_put_down_again_and_again(speed_m_s) -> None:
+    pose = crouching(TIMES_S, sway_m=0.0, sway_rad=0.0)
+    away = np.array([0, 0, -speed_m_s]) * TIMES_S[:, None]
+    take = take_of(Pose(pose.root_m + away, pose.local))
+    locked = lock_feet(take)
+    step = {
+        name: np.linalg.norm(np.diff(one.joints3d_m[:, FEET].astype(float), axis=0), axis=-1)
+        for name, one in (("given", take), ("locked", locked.recording))
+    }
+    assert step["locked"].max() <= 1.2 * step["given"].max()
+    assert not locked.contact.any()
+
+
+def test_a_foot_that_stands_before_it_glides_stands_until_then() -> None:
+    pose = crouching(TIMES_S, sway_m=0.002, sway_rad=0.0)
+    away = np.array([0, 0, -0.5]) * np.maximum(TIMES_S - 1, 0)[:, None]
+    contact = lock_feet(take_of(Pose(pose.root_m + away, pose.local))).contact
+    assert contact[5:20].all()
+    assert not contact[45:].any()

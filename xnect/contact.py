@@ -50,7 +50,8 @@ class ContactOptions:
     depth_trust: float = 0.4  # of speed along the view: it is known worse than that across
     least_s: float = 0.1  # for which a point must stand
     blend_s: float = 0.1  # before and after
-    most_m: float = 0.10  # a point that strays further from its mean place is put anew
+    most_m: float = 0.10  # a point that strays further from its mean place is put anew ...
+    drift_m_s: float = 0.20  # ... unless it goes on all along at this speed: then it does not stand
     most_swivel_rad: float = 0.35  # of the leg, to bring the toe to its place
     max_gap_s: float = 0.5  # over which nothing is said
 
@@ -217,7 +218,10 @@ def _write(
 def _stands(
     time_s: np.ndarray, point_m: np.ndarray, stands: np.ndarray, options: ContactOptions
 ) -> list[_Stand]:
-    """The times in which a point (N, 3) stands, with a break wherever it strays too far."""
+    """The times in which a point (N, 3) stands, with a break wherever it strays too far.
+
+    What drifts on does not stand, slow as it may be along the view.
+    """
     found: list[_Stand] = []
     left = _runs(stands)
     while left:
@@ -226,6 +230,8 @@ def _stands(
         if length(point_m[first:last] - place).max() <= options.most_m:
             found.append(_Stand(first, last, place))
             continue
+        if _drift_m_s(time_s[first:last], point_m[first:last]) >= options.drift_m_s:
+            continue
         middle = (time_s[first] + time_s[last - 1]) / 2
         inside = np.arange(first, last)
         for half in (inside[time_s[inside] < middle - options.blend_s / 2],
@@ -233,6 +239,17 @@ def _stands(
             if len(half) > 1 and time_s[half[-1]] - time_s[half[0]] >= options.least_s:
                 left.append((int(half[0]), int(half[-1]) + 1))
     return found
+
+
+def _drift_m_s(time_s: np.ndarray, point_m: np.ndarray) -> float:
+    """Speed of a point (N, 3) that goes one way, as on wheels; 0 where it rather wavers."""
+    passed_s, away_m = time_s - time_s.mean(), point_m - point_m.mean(0)
+    speed = passed_s @ away_m / max(float(passed_s @ passed_s), 1e-12)
+    wavers = ((away_m - passed_s[:, None] * speed) ** 2).sum()
+    return float(length(speed)[..., 0]) if wavers < _ONE_WAY * (away_m**2).sum() else 0.0
+
+
+_ONE_WAY = 0.2  # of the variance: what may be left beside a drift
 
 
 def _inside(count: int, stands: Sequence[_Stand]) -> np.ndarray:
