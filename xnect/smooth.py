@@ -25,6 +25,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from xnect.errors import BadInput
 from xnect.kinematics import Pose, anatomical, forward, offsets_m
 from xnect.recording import PERSON_ROW, Recording
+from xnect.resizing import same_shape, scaled_points
 from xnect.rig import JOINTS, RIG
 from xnect.rotations import (
     length,
@@ -199,7 +200,9 @@ def _smooth_span(
     table["rotations_quat_wxyz"] = _continuous(quat_from_matrix(pose.local))
     points = forward(pose, offsets_m(np.repeat(lengths_m[None], len(frames), 0))).points_m
     table["joints3d_m"] = points[:, :JOINTS]
-    table["joints2d_px"][at] = _smooth_pixels(time_s[at], measured, options)
+    table["joints2d_px"][at] = _smooth_pixels(
+        time_s[at], recording.image_hw[frames[at]], measured, options
+    )
     _fill(table, recording, frames, at, points)
     return frames, table
 
