@@ -339,25 +339,35 @@ def _agile_hz(time_s: np.ndarray, path: np.ndarray, options: SmoothOptions) -> n
     return np.asarray(np.minimum(options.turn_hz + options.agile_hz * quick, options.most_turn_hz))
 
 
-def _smooth_pixels(time_s: np.ndarray, measured: np.ndarray, options: SmoothOptions) -> np.ndarray:
-    """(n, 18, 2) px: each 2D joint while it is seen; elsewhere as it was."""
+def _smooth_pixels(
+    time_s: np.ndarray, image_hw: np.ndarray, measured: np.ndarray, options: SmoothOptions
+) -> np.ndarray:
+    """(n, 18, 2) px: each 2D joint while it is seen; elsewhere as it was.
+
+    Pictures may change their size, (n, 2): paths are those in the largest of one shape, and begin
+    anew at another shape.
+    """
     pixels = measured["joints2d_px"].astype(np.float64)
     score = measured["joints2d_score"].astype(np.float64)
     usable = (score > 0) & np.isfinite(pixels).all(-1)
+    shape = np.append(0, np.cumsum(~same_shape(image_hw[:-1], image_hw[1:])))  # its number
+    begins = np.flatnonzero(np.diff(shape, prepend=-1))
+    scale = (np.maximum.reduceat(image_hw, begins)[shape] / image_hw)[:, ::-1]
     for j in range(pixels.shape[1]):
         rows = np.flatnonzero(usable[:, j])
         for span in spans(time_s[rows], options.max_gap_s) if len(rows) else ():
-            there = rows[span]
-            good = np.ones(len(there))
-            for last in range(options.rounds, -1, -1):
-                path = smoothed(
-                    time_s[there], pixels[there, j], score[there, j] * good,
-                    cutoff_hz=options.image_hz, order=options.order,
-                )  # fmt: skip
-                if last:
-                    away = length(pixels[there, j] - path)[:, 0]
-                    good = _robust(away, time_s[there], _LEAST_PX, options.robust)
-            pixels[there, j] = path
+            for there in np.split(rows[span], np.flatnonzero(np.diff(shape[rows[span]])) + 1):
+                seen = scaled_points(pixels[there, j], scale[there])
+                good = np.ones(len(there))
+                for last in range(options.rounds, -1, -1):
+                    path = smoothed(
+                        time_s[there], seen, score[there, j] * good,
+                        cutoff_hz=options.image_hz, order=options.order,
+                    )  # fmt: skip
+                    if last:
+                        away = length(seen - path)[:, 0]
+                        good = _robust(away, time_s[there], _LEAST_PX, options.robust)
+                pixels[there, j] = scaled_points(path, 1 / scale[there])
     return pixels
 
 
