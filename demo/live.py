@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +21,7 @@ from xnect.demo.newest import newest
 from xnect.demo.outputs import Outputs, SceneBeside
 from xnect.demo.sources.video import VideoFile, played_live
 from xnect.demo.sources.webcam import LiveCamera
-from xnect.demo.video import Stream, never, remember
+from xnect.demo.video import Stream, never, remember, with_cameras
 from xnect.draw import draw_result
 from xnect.errors import CannotOpenSource, CannotWrite, XnectError
 from xnect.types import Frame, Result
@@ -175,6 +176,8 @@ def run_live(
 
     Args:
         frames: a live source, stamped with `time.monotonic()` at capture.
+        camera_for: the camera of pictures of a height and width; None for a guess.  Asked once for
+            each size that the pictures have.
         viewer: gets every result; False ends the run.
         record: begin recording with the first frame.
         on_frame: called after every frame, for progress.
@@ -196,9 +199,8 @@ def run_live(
             if first is None and not over():
                 raise CannotOpenSource(f"{recorder.source} gave no picture")
             started = [] if first is None else [first]
-            for frame in started:
-                pipeline.camera = camera_for(*frame.image.shape[:2])
-            for result in pipeline.stream(remember(chain(started, stream), images)):
+            taken = with_cameras(chain(started, stream), pipeline, cache(camera_for))
+            for result in pipeline.stream(remember(taken, images)):
                 image = images.popleft()
                 if record and clock.frames == 0:
                     recorder.start(result.time_s)

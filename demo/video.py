@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -88,7 +89,8 @@ def process_video(
     done; the first two are named in `Report.problems`.
 
     Args:
-        camera_for: the camera of pictures of a height and width; None for a guess.
+        camera_for: the camera of pictures of a height and width; None for a guess.  Asked once for
+            each size that the pictures have.
         name: of the outputs; that of the file when not given.
         scene: put a 3D view beside the overlay.
         offline: smooth the finished take without delay, and draw the overlay after that; the
@@ -98,7 +100,7 @@ def process_video(
         CannotOpenSource: the file gives no picture at all.
         CannotWrite: the folder cannot be written at all.
     """
-    name = name or Path(path).stem
+    name, camera_for = name or Path(path).stem, cache(camera_for)
     with VideoFile(path) as video:
         pipeline.camera = camera_for(*video.hw)
         outputs = Outputs(
@@ -106,7 +108,7 @@ def process_video(
             overlay=overlay and not offline, scene=scene, people=not offline,
         )  # fmt: skip
         total = min(video.frames, max_frames or video.frames) or None
-        frames = islice(iter(video), max_frames)
+        frames = with_cameras(islice(iter(video), max_frames), pipeline, camera_for)
         try:
             report = _run(
                 frames, outputs, pipeline, source=str(path), stop=stop,
@@ -200,6 +202,22 @@ def _run(
         source, tuple(files), outputs.frames, len(people), wall_s, stages_ms, calibrated,
         tuple(problems), stopped, tuple(outputs.said),
     )  # fmt: skip
+
+
+def with_cameras(
+    frames: Iterable[Frame], pipeline: Stream, camera_for: Callable[[int, int], Camera | None]
+) -> Iterator[Frame]:
+    """The frames themselves; before each of another size the pipeline gets the camera of its size.
+
+    Raises:
+        BadInput: there is no camera for pictures of that shape.
+    """
+    hw: tuple[int, ...] = ()
+    for frame in frames:
+        if frame.image.shape[:2] != hw:
+            hw = frame.image.shape[:2]
+            pipeline.camera = camera_for(hw[0], hw[1])
+        yield frame
 
 
 def remember(frames: Iterable[Frame], images: deque[np.ndarray]) -> Iterator[Frame]:

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,9 +23,11 @@ from xnect.demo import demo_clip, options
 from xnect.demo.__main__ import INTERRUPTED, OK, USER_ERROR, main
 from xnect.demo.outputs import Outputs, left_out, people_worth_a_file
 from xnect.demo.sinks.mp4 import Mp4Writer
+from xnect.demo.sources.video import VideoFile
 from xnect.demo.video import find_videos, output_names, process_video
 from xnect.errors import BadInput, CannotOpenSource, CannotWrite, XnectError
 from xnect.recording import load_recording, save_recording
+from xnect.types import Frame
 
 COMMANDS = ("demo", "video", "live", "list")
 ONE_BAD_INPUT = [
@@ -155,6 +159,25 @@ def test_the_camera_flags_reach_the_pipeline(
     assert "lacks fx" in one_sentence(capsys.readouterr().err)
     assert main([*words, "--fov", "190"]) == USER_ERROR
     assert "0 and 180" in one_sentence(capsys.readouterr().err)
+
+
+def test_the_camera_is_that_of_each_picture_where_the_pictures_of_a_video_are_turned(
+    clip: Path, tmp_path: Path, fake: FakePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = VideoFile.__iter__
+
+    def turned(video: VideoFile) -> Iterator[Frame]:
+        for frame in frames(video):
+            image = frame.image if frame.index % 4 < 2 else frame.image.swapaxes(0, 1).copy()
+            yield replace(frame, image=image)
+
+    monkeypatch.setattr(VideoFile, "__iter__", turned)
+    words = ["video", str(clip), "-o", str(tmp_path), "--quiet", "--no-overlay", "--fov", "90"]
+    assert main(words) == OK
+    results = load_recording(tmp_path / "clip.npz").results
+    assert {result.image_hw for result in results} == {(48, 64), (64, 48)}
+    for result in results:
+        assert (result.camera.height_px, result.camera.width_px) == result.image_hw
 
 
 @pytest.mark.parametrize(("make", "word"), ONE_BAD_INPUT)

@@ -133,3 +133,22 @@ def test_at_five_frames_per_second_the_last_frame_counts_whatever_rounding_does(
     for n in range(4):
         follow.keep([person], [person], start_s + n / 5)
         assert follow.candidates([], start_s + (n + 1) / 5).people == [person]
+
+
+def test_who_is_missed_in_a_picture_of_another_size_is_looked_for_at_that_place():
+    follow, person = Follow(), somebody((100, 100), 80.0)
+    follow.keep([person], [person], 0.0)
+    follow.resize((480, 640), (240, 320))
+    (there,) = follow.candidates([], STEP).boxes
+    np.testing.assert_allclose(there.joints_px, (person.joints_px + 0.5) / 2 - 0.5, atol=1e-4)
+    (same,) = follow.candidates([somebody((49.75, 49.75), 40.0)], STEP).boxes
+    assert same is there
+
+
+def test_places_in_pictures_of_another_shape_are_forgotten():
+    follow, person = Follow(), somebody((100, 100), 80.0)
+    follow.keep([person], [person], 0.0)
+    assert follow.search(0.0, 1.0)
+    follow.resize((480, 640), (640, 480))
+    assert follow.candidates([], STEP).people == []
+    assert follow.search(STEP, 1.0)  # everybody may be elsewhere

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,13 @@ from cameras import mjpeg_camera
 from fakes import FakePipeline
 from movies import number_of, picture, read_back, steady, write_movie
 
-from xnect.demo.live import Clock, Recorder, open_live, run_live
+from xnect.demo.live import Clock, LiveReport, Recorder, open_live, run_live
 from xnect.demo.newest import newest
+from xnect.demo.options import camera_chooser
 from xnect.demo.sources.webcam import LiveCamera
 from xnect.errors import CannotOpenSource, CannotWrite
 from xnect.recording import load_recording
-from xnect.types import Frame
+from xnect.types import Frame, Result
 
 
 class Screen:
@@ -66,6 +69,52 @@ def test_every_frame_is_processed_when_there_is_time(tmp_path: Path) -> None:
     assert 0 < report.p50_ms <= report.p95_ms
     assert "frames/s" in report.text()
     assert not (tmp_path / "takes").exists()
+
+
+class Turned(InStep):
+    """A phone that is turned after six pictures, and back after nine."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in super().__iter__():
+            yield (
+                replace(frame, image=picture(frame.index, (64, 48)))
+                if 6 <= frame.index < 9
+                else frame
+            )
+
+
+def turned(tmp_path: Path, camera_for) -> tuple[LiveReport, list[Result]]:
+    camera, results = Turned(12), []
+    report = run_live(
+        camera, pipeline=FakePipeline(), recorder=Recorder(tmp_path / "takes", "a test"),
+        on_frame=camera.count, camera_for=camera_for,
+        viewer=lambda result: results.append(result) is None,
+    )  # fmt: skip
+    return report, results
+
+
+def test_the_angle_of_view_holds_where_the_pictures_are_turned(tmp_path: Path) -> None:
+    camera_for = camera_chooser(argparse.Namespace(fov=90.0, camera=None))
+    report, results = turned(tmp_path, camera_for)
+    assert (report.frames, report.problems) == (12, ())
+    for result in results:
+        assert (result.camera.height_px, result.camera.width_px) == result.image_hw
+        assert result.camera.fx_px == pytest.approx(32)
+    assert {result.image_hw for result in results} == {(48, 64), (64, 48)}
+
+
+def test_where_the_pictures_are_turned_the_camera_file_that_does_not_fit_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "camera.json"
+    file.write_text('{"fx": 200, "fy": 200, "cx": 63.5, "cy": 47.5, "width": 128, "height": 96}')
+    camera_for = camera_chooser(argparse.Namespace(fov=None, camera=file))
+    report, _ = turned(tmp_path, camera_for)
+    assert report.frames == 6
+    (said,) = report.problems
+    assert f"camera file {file} is for pictures of 128x96" in said
+    assert "turned" in said
+    assert capsys.readouterr().err.count("scaled to 64x48") == 1
 
 
 def test_q_ends_the_run(tmp_path: Path) -> None:

@@ -52,3 +52,16 @@ def test_time_that_does_not_increase_is_an_error(time_s: float) -> None:
     filter_(np.zeros((1, 1)), 1.0, np.ones(1))
     with pytest.raises(BadInput, match="increase"):
         filter_(np.zeros((1, 1)), time_s, np.ones(1))
+
+
+def test_in_other_units_it_goes_on_as_before() -> None:
+    rng, factor, shift = np.random.default_rng(2), np.array([0.5, 0.3]), np.array([-2.0, 7.0])
+    values, seen = rng.normal(size=(40, 3, 2)), rng.random((40, 3)) < 0.8
+    one, other = (OneEuro(1.5, 0.0) for _ in range(2))  # of a constant cutoff: any unit is like
+    other.rescale(factor, shift)  # nothing is known yet
+    for i, (value, score) in enumerate(zip(values, seen, strict=True)):
+        want = one(value, i / 30, score)
+        if i == 20:
+            other.rescale(factor, shift)
+        got = other(factor * value + shift if i >= 20 else value, i / 30, score)
+        np.testing.assert_allclose(got, factor * want + shift if i >= 20 else want, atol=1e-12)

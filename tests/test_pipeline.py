@@ -84,6 +84,26 @@ def test_a_rate_that_is_no_rate_is_refused(pipeline, clip, fps):
         next(pipeline.stream(clip, fps=fps))
 
 
+def test_people_keep_their_numbers_where_the_pictures_change_their_size(pipeline, clip):
+    half = [picture if i < 5 else np.ascontiguousarray(picture[::2, ::2]) for i, picture in
+            enumerate(clip[8:18])]  # fmt: skip
+    results = list(pipeline.stream(half, fps=15))
+    assert results[9].image_hw == (clip[0].shape[0] // 2, clip[0].shape[1] // 2)
+    numbers = [[person.track_id for person in result.people] for result in results]
+    assert numbers[4]
+    assert numbers[5:] == [numbers[4]] * 5
+
+
+def test_a_stream_goes_on_where_the_pictures_are_turned(pipeline, clip):
+    frames = [*clip[8:11], *(np.ascontiguousarray(picture[:, 200:450]) for picture in clip[11:15])]
+    results = list(pipeline.stream(frames, fps=15))
+    assert results[6].image_hw == (clip[0].shape[0], 250)
+    for result in results:
+        assert len({person.track_id for person in result.people}) == len(result.people)
+        for person in result.people:
+            assert np.isfinite(person.joints3d_m).all()
+
+
 def test_one_picture_has_no_memory(pipeline, clip):
     first, other = pipeline(clip[0]), pipeline(clip[10])
     again = pipeline(clip[0])

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from xnect.resizing import scaled_points, scaled_pose
 from xnect.sides import ARMS, LEGS, SideOptions, Sides, _carried, exchanged
 from xnect.skeleton import FLIP2D, FLIP3D, J2D
-from xnect.types import PartialPose
+from xnect.types import PartialPose, SecondPlaces
 
 FPS = 30.0
 
@@ -214,3 +215,31 @@ def test_a_joint_that_is_no_number_is_absent():
         assert given.score[J2D["left_knee"]] == 0
         assert np.isfinite(given.joints_px).all()
         assert (given.score > 0).sum() == 17
+
+
+@pytest.mark.parametrize("hw", [(240, 320), (320, 427), (960, 1280)])
+def test_pictures_that_change_their_size_change_no_side_and_no_place(hw):
+    rng, scale = np.random.default_rng(5), np.array([hw[1] / 640, hw[0] / 480])
+    plain, changed = Sides(), Sides()
+    for frame in range(60):
+        joints = walker(frame / FPS)
+        seen = exchanged(pose(joints + rng.normal(0, 1.5, joints.shape), 0.4), *rng.random(2) < 0.3)
+        places = SecondPlaces(seen.joints_px[list(FLIP2D)], 0.9 * seen.score, seen.codes)
+        seen = replace(seen, second=places)
+        (want,) = plain.update([seen], frame / FPS)
+        if frame == 30:
+            changed.resize((480, 640), hw)
+        (got,) = changed.update([seen if frame < 30 else scaled_pose(seen, scale)], frame / FPS)
+        want = want.joints_px if frame < 30 else scaled_points(want.joints_px, scale)
+        np.testing.assert_allclose(got.joints_px, want, atol=1e-3)
+
+
+def test_in_pictures_of_another_shape_sides_begin_anew():
+    sides, true = Sides(), walker(0.2)
+    for frame in range(30):
+        sides.update([pose(true)], frame / FPS)
+    turned = exchanged(pose(true), arms=True, legs=True)
+    assert wrong(turned, true, LEGS)
+    assert not wrong(sides.update([turned], 1.0)[0], true, LEGS)  # as long as places are known
+    sides.resize((480, 640), (640, 480))
+    assert wrong(sides.update([turned], 1.0 + 1 / FPS)[0], true, LEGS)

@@ -11,6 +11,7 @@ from rig_takes import CAMERA, bones_m, changed, recording, swinging, table, with
 from xnect.errors import BadInput
 from xnect.kinematics import Pose, hinge_angles, with_hinges
 from xnect.recording import PERSON_ROW, load_recording, save_recording
+from xnect.resizing import scaled_points
 from xnect.rig import RIG
 from xnect.rotations import matrix_from_quat, matrix_from_rotvec, quat_from_matrix, quat_from_rotvec
 from xnect.skeleton import BODY, J3D, ROOT
@@ -39,6 +40,14 @@ def walking(time_s=TIMES_S, frames=None, *, rad=0.5, hz=0.7, **kind):
     frames = np.arange(len(time_s)) if frames is None else np.asarray(frames)
     motion = swinging(np.asarray(time_s)[frames], rad=rad, hz=hz)
     return recording(time_s, [(frames, table(motion, **kind))])
+
+
+def sized(take, hw):
+    """The take as its pictures (F, 2) would show it; scaled as a whole."""
+    scale = (np.asarray(hw) / take.image_hw)[take.person_frame][:, None, ::-1]
+    return changed(
+        take, image_hw=np.asarray(hw), joints2d_px=scaled_points(take.joints2d_px, scale)
+    )
 
 
 def turned_by(one, other):
@@ -332,3 +341,26 @@ def test_one_identity_has_one_deviation_of_stature_over_long_gaps_too():
     got = smooth_take(changed(take, stature_sd_m=np.r_[np.full(20, 0.2), np.full(20, 0.05)]))
     assert got.person_frame.tolist() == [*range(20), *range(40, 60)]
     assert not np.ptp(got.stature_sd_m) and not np.ptp(bones_m(got.joints3d_m), axis=0).max() > 1e-5
+
+
+@pytest.mark.parametrize("later", [(240, 320), (320, 427), (960, 1280)])
+def test_pictures_that_change_their_size_are_smoothed_as_if_they_did_not(later):
+    """As if all were of the larger size: that is where joints are seen most exactly."""
+    take = noisy(walking())
+    own, hw = (take.image_hw[0], np.array(later))
+    larger = np.maximum(own, hw)
+    each = np.where(np.arange(40)[:, None] < 20, own, hw)
+    want = sized(smooth_take(sized(take, np.repeat(larger[None], 40, 0))), each)
+    got = smooth_take(sized(take, each))
+    np.testing.assert_allclose(got.joints2d_px, want.joints2d_px, atol=5e-3)
+    off = np.linalg.norm(got.joints2d_px - sized(take, each).joints2d_px, axis=-1)
+    assert off.max() < 60
+
+
+def test_in_pictures_of_another_shape_paths_of_pixels_begin_anew():
+    take = noisy(walking())
+    shown = sized(take, np.where(np.arange(40)[:, None] < 20, take.image_hw, (640, 480)))
+    got = smooth_take(shown)
+    for rows, others in ((slice(20), slice(20, None)), (slice(20, None), slice(20))):
+        alone = smooth_take(without(shown, others))
+        np.testing.assert_allclose(got.joints2d_px[rows], alone.joints2d_px, atol=1e-3)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -8,6 +9,7 @@ from xnect.appearance import learned, torso_histogram, unlikeness, unlikeness_of
 from xnect.calib.camera import Camera
 from xnect.errors import BadInput
 from xnect.kinematics import RIG
+from xnect.resizing import scaled_points, scaled_pose
 from xnect.skeleton import FACE, J2D
 from xnect.track import Tracker, TrackOptions
 from xnect.track_extent import made_of
@@ -670,3 +672,84 @@ def test_how_much_of_somebody_is_made_of_others() -> None:
     assert made_of(absent, [other], 0.25) == 0
     doubled = [replace(p, joints_px=2 * p.joints_px) for p in (mixed, one, other)]
     assert made_of(doubled[0], doubled[1:], 0.25) == pytest.approx(1)  # by size, not by pixels
+
+
+def in_picture(pose: Pose3D, hw: tuple[int, int]) -> Pose3D:
+    """Somebody of a picture of 480 x 640 in one of another size."""
+    scale = np.array([hw[1] / 640, hw[0] / 480])
+    return replace(pose, partial=scaled_pose(pose.partial, scale))
+
+
+def resized(image: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(image, (hw[1], hw[0]), interpolation=cv2.INTER_NEAREST)
+
+
+@pytest.mark.parametrize("hw", [(240, 320), (322, 429), (960, 1280), (60, 80)])
+def test_pictures_that_change_their_size_change_nothing_else(hw: tuple[int, int]) -> None:
+    """Who walks, stands, is missed for some frames, or is new goes on as in unchanged pictures."""
+    plain, changed = Tracker(), Tracker()
+    scale = np.array([hw[1] / 640, hw[0] / 480])
+    for i in range(40):
+        poses = [person(100 + 8 * i, score=0.7 + 0.01 * (i % 5)), person(560)]
+        poses = poses[1:] if 13 <= i <= 17 else poses
+        poses += [person(330, size=80, score=0.65, person_score=0.5)] if i >= 14 else []
+        image = picture((560, "blue"), (330, "green"), (100 + 8 * i, "red"))
+        small = i >= 15
+        want = plain.match(poses, image, i / 30)
+        got = changed.match(
+            [in_picture(p, hw) for p in poses] if small else poses,
+            resized(image, hw) if small else image, i / 30,
+        )  # fmt: skip
+        assert [t.track_id for t in got] == [t.track_id for t in want]
+        assert [t.missed_s for t in got] == [t.missed_s for t in want]
+        for a, b in zip(got, want, strict=True):
+            joints = b.pose.partial.joints_px
+            joints = scaled_points(joints, scale) if small else joints
+            np.testing.assert_allclose(a.pose.partial.joints_px, joints, atol=1e-6)
+            assert (a.previous is None) == (b.previous is None)
+            if a.previous is not None:
+                joints = b.previous.joints2d_px
+                joints = scaled_points(joints, scale) if small else joints
+                there = b.previous.joints2d_score > 0
+                np.testing.assert_allclose(a.previous.joints2d_px[there], joints[there])
+        for tracker, tracks, now_hw in ((plain, want, (480, 640)), (changed, got, hw)):
+            camera = Camera.guess(480, 640).resized(*(now_hw if small else (480, 640)))
+            tracker.remember([fake_person(t.track_id, 0.0, 4.0, camera) for t in tracks])
+    assert [t.track_id for t in got] == [1, 2, 3]
+
+
+def turned(places: list[tuple[float, str]]) -> tuple[list[Pose3D], np.ndarray]:
+    """People and picture after the phone was turned: upright, of another shape."""
+    image = np.full((640, 480, 3), 120, np.uint8)
+    for x, colour in places:
+        image[180:250, int(x) - 30 : int(x) + 30] = COLOURS[colour]
+    return [person(x) for x, _ in places], image
+
+
+def test_in_pictures_of_another_shape_people_come_back_by_their_looks() -> None:
+    tracker = Tracker()
+    for i in range(15):
+        tracks = tracker.match(
+            [person(150), person(450)], picture((150, "red"), (450, "blue")), i / 30
+        )
+        tracker.remember(
+            [fake_person(t.track_id, 0.0, 4.0, Camera.guess(480, 640)) for t in tracks]
+        )
+    poses, image = turned([(120, "blue"), (360, "red")])
+    for i in range(15, 30):
+        tracks = tracker.match(poses, image, i / 30)
+        assert (near(tracks, 360), near(tracks, 120)) == (1, 2)
+        assert len(tracks) == 2
+        assert all(t.previous is None for t in tracks)  # the camera is another one
+
+
+def test_in_pictures_of_another_shape_people_alike_are_new_and_nobody_is_there_twice() -> None:
+    tracker, given = Tracker(), []
+    for i in range(15):
+        tracker.match([person(150), person(450)], picture((150, "red"), (450, "red")), i / 30)
+    poses, image = turned([(120, "red"), (360, "red")])
+    for i in range(15, 40):
+        given.append([t.track_id for t in tracker.match(poses, image, i / 30)])
+    assert max(len(ids) for ids in given) == 2
+    assert given[-1] == given[-10]
+    assert len(given[-1]) == 2

@@ -23,6 +23,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from xnect.boxes import inside, iou
+from xnect.resizing import scale_between, scaled_pose
 from xnect.types import PartialPose
 
 
@@ -62,6 +63,14 @@ class Follow:
         self._alone_s: list[float] = []
         self._time_s = 0.0
         self._searched_s = -np.inf
+
+    def resize(self, before_hw: tuple[int, int], now_hw: tuple[int, int]) -> None:
+        """Go on in pictures of another size; places in those of another shape are forgotten."""
+        scale = scale_between(before_hw, now_hw)
+        if scale is None:
+            self._last, self._alone_s, self._searched_s = [], [], -np.inf
+        else:
+            self._last = [scaled_pose(person, scale) for person in self._last]
 
     def search(self, time_s: float, every_s: float) -> bool:
         """Whether it is time to look for people who are hard to find; asking counts as looking."""

@@ -28,7 +28,7 @@ class OneEuro:
         self.speed_cutoff_hz, self.forget_s = speed_cutoff_hz, forget_s
         self._time_s: np.ndarray | None = None  # (N,) when each element was last seen, -inf never
         self._now_s = -np.inf
-        self._value = self._speed = np.empty(0)
+        self._value = self._speed = np.empty((0, 1))
 
     def __call__(self, value: np.ndarray, time_s: float, score: np.ndarray) -> np.ndarray:
         """(N, C) at `time_s`, (N,) score -> (N, C) filtered; where the score is 0, the last value.
@@ -55,6 +55,10 @@ class OneEuro:
         self._value[go] += _gain(cutoff, dt) * (value[go] - self._value[go])
         self._time_s[seen] = time_s
         return self._value.copy()
+
+    def rescale(self, factor: np.ndarray | float, shift: np.ndarray | float) -> None:
+        """Go on in other units: what was `value` is `factor * value + shift` from now on."""
+        self._value, self._speed = factor * self._value + shift, factor * self._speed
 
 
 def _gain(cutoff_hz: np.ndarray | float, dt_s: np.ndarray) -> np.ndarray:

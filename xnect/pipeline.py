@@ -161,7 +161,8 @@ class Pipeline:
         """Results in the order of the frames; identities, filters and fits last for this stream.
 
         The times of the results increase, also where those of the frames repeat or run backwards
-        (`times`).
+        (`times`).  Pictures may change their size: identities go on, those of another shape by
+        looks.
 
         Args:
             frames: `Frame`s with their times, or bare pictures.
@@ -174,13 +175,17 @@ class Pipeline:
             raise BadInput(f"fps must be a positive number, got {fps}")
         tracker, times = Tracker(self.track_options), Times()
         sides, follow = Sides(), Follow()
-        builds = self._builds()
+        builds, hw = self._builds(), None
         for number, item in enumerate(frames):
             frame = item if isinstance(item, Frame) else Frame(number, number / fps, item)
             frame = replace(frame, time_s=times(frame.time_s))
             watch = Stopwatch()
             picture = as_rgb8(frame.image)
             camera = self.camera_for(picture)
+            before_hw, hw = hw, (picture.shape[0], picture.shape[1])
+            if before_hw not in (None, hw):  # network cameras change it; the tracker sees it
+                sides.resize(before_hw, hw)
+                follow.resize(before_hw, hw)
             poses = self._poses(picture, camera, watch, sides, follow, frame.time_s)
             with watch("track"):
                 tracks = tracker.match(poses, picture, frame.time_s)

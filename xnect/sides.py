@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from xnect.resizing import scale_between, scaled_points
 from xnect.skeleton import FLIP2D, FLIP3D, J2D, JOINTS2D
 from xnect.two_places import Paths, PlaceOptions, followed
 from xnect.types import PartialPose, SecondPlaces
@@ -75,6 +76,11 @@ class Sides:
     def __init__(self, options: SideOptions = SideOptions()) -> None:
         self.options = options
         self._known: list[_Memory] = []
+
+    def resize(self, before_hw: tuple[int, int], now_hw: tuple[int, int]) -> None:
+        """Go on in pictures of another size; places in those of another shape are forgotten."""
+        scale = scale_between(before_hw, now_hw)
+        self._known = [] if scale is None else [_scaled(m, scale) for m in self._known]
 
     def update(self, people: Sequence[PartialPose], time_s: float) -> list[PartialPose]:
         """The people of the next frame, in their order, with sides that continue those before."""
@@ -137,6 +143,18 @@ def _exchanged_codes(codes: np.ndarray, source: np.ndarray) -> np.ndarray:
     bones = codes.reshape(len(JOINTS2D), 3, -1)[:, :, _FLIP3D].reshape(codes.shape)
     out: np.ndarray = np.where(turned[:, None], bones, codes).astype(np.float32)
     return out
+
+
+def _scaled(memory: _Memory, scale_xy: np.ndarray) -> _Memory:
+    paths = memory.paths
+    if paths is not None:
+        paths = replace(paths, places_px=scaled_points(paths.places_px, scale_xy))
+    return replace(
+        memory,
+        joints_px=scaled_points(memory.joints_px, scale_xy),
+        speed_px_s=memory.speed_px_s * scale_xy,
+        paths=paths,
+    )
 
 
 def _size(joints_px: np.ndarray, seen: np.ndarray) -> float:

@@ -25,6 +25,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from xnect.errors import BadInput
 from xnect.kinematics import Pose, anatomical, forward, offsets_m
 from xnect.recording import PERSON_ROW, Recording
+from xnect.resizing import same_shape, scaled_points
 from xnect.rig import JOINTS, RIG
 from xnect.rotations import (
     length,
@@ -199,7 +200,9 @@ def _smooth_span(
     table["rotations_quat_wxyz"] = _continuous(quat_from_matrix(pose.local))
     points = forward(pose, offsets_m(np.repeat(lengths_m[None], len(frames), 0))).points_m
     table["joints3d_m"] = points[:, :JOINTS]
-    table["joints2d_px"][at] = _smooth_pixels(time_s[at], measured, options)
+    table["joints2d_px"][at] = _smooth_pixels(
+        time_s[at], recording.image_hw[frames[at]], measured, options
+    )
     _fill(table, recording, frames, at, points)
     return frames, table
 
@@ -336,25 +339,35 @@ def _agile_hz(time_s: np.ndarray, path: np.ndarray, options: SmoothOptions) -> n
     return np.asarray(np.minimum(options.turn_hz + options.agile_hz * quick, options.most_turn_hz))
 
 
-def _smooth_pixels(time_s: np.ndarray, measured: np.ndarray, options: SmoothOptions) -> np.ndarray:
-    """(n, 18, 2) px: each 2D joint while it is seen; elsewhere as it was."""
+def _smooth_pixels(
+    time_s: np.ndarray, image_hw: np.ndarray, measured: np.ndarray, options: SmoothOptions
+) -> np.ndarray:
+    """(n, 18, 2) px: each 2D joint while it is seen; elsewhere as it was.
+
+    Pictures may change their size, (n, 2): paths are those in the largest of one shape, and begin
+    anew at another shape.
+    """
     pixels = measured["joints2d_px"].astype(np.float64)
     score = measured["joints2d_score"].astype(np.float64)
     usable = (score > 0) & np.isfinite(pixels).all(-1)
+    shape = np.append(0, np.cumsum(~same_shape(image_hw[:-1], image_hw[1:])))  # its number
+    begins = np.flatnonzero(np.diff(shape, prepend=-1))
+    scale = (np.maximum.reduceat(image_hw, begins)[shape] / image_hw)[:, ::-1]
     for j in range(pixels.shape[1]):
         rows = np.flatnonzero(usable[:, j])
         for span in spans(time_s[rows], options.max_gap_s) if len(rows) else ():
-            there = rows[span]
-            good = np.ones(len(there))
-            for last in range(options.rounds, -1, -1):
-                path = smoothed(
-                    time_s[there], pixels[there, j], score[there, j] * good,
-                    cutoff_hz=options.image_hz, order=options.order,
-                )  # fmt: skip
-                if last:
-                    away = length(pixels[there, j] - path)[:, 0]
-                    good = _robust(away, time_s[there], _LEAST_PX, options.robust)
-            pixels[there, j] = path
+            for there in np.split(rows[span], np.flatnonzero(np.diff(shape[rows[span]])) + 1):
+                seen = scaled_points(pixels[there, j], scale[there])
+                good = np.ones(len(there))
+                for last in range(options.rounds, -1, -1):
+                    path = smoothed(
+                        time_s[there], seen, score[there, j] * good,
+                        cutoff_hz=options.image_hz, order=options.order,
+                    )  # fmt: skip
+                    if last:
+                        away = length(seen - path)[:, 0]
+                        good = _robust(away, time_s[there], _LEAST_PX, options.robust)
+                pixels[there, j] = scaled_points(path, 1 / scale[there])
     return pixels
 
 

@@ -17,6 +17,9 @@
    `hidden_below` in the mean of `hidden_s` is not given out until it rises again.
 
 Somebody who is missed is given out for `coast_s` more, with the last pose.
+
+Where the pictures change their size everything goes on at the new scale.  Where they change their
+shape nothing is known of places any more, and people come back by their looks.
 """
 
 from __future__ import annotations
@@ -27,11 +30,22 @@ import numpy as np
 
 from xnect.appearance import BINS, torso_histogram
 from xnect.errors import BadInput
+from xnect.resizing import scale_between
 from xnect.skeleton import BODY, JOINTS3D
 from xnect.track_extent import covered, distances, made_of, overlaps, px_per_m
 from xnect.track_match import assigned, costs, in_turn
 from xnect.track_meet import note_meetings, put_right
-from xnect.track_memory import Memory, Track, as_track, become, given_before, newborn, update
+from xnect.track_memory import (
+    Memory,
+    Track,
+    as_track,
+    become,
+    given_before,
+    lose_place,
+    newborn,
+    rescale,
+    update,
+)
 from xnect.track_options import TrackOptions
 from xnect.track_return import shares, unlikely_again
 from xnect.types import Person, Pose3D
@@ -51,6 +65,7 @@ class Tracker:
         self._people: list[Memory] = []
         self._time_s = -np.inf
         self._step_s = np.inf  # between the last two frames
+        self._hw: tuple[int, int] | None = None  # of the last picture
         self._given = 0  # highest identity given out
 
     def match(
@@ -60,7 +75,7 @@ class Tracker:
 
         Args:
             poses: everybody in the frame, in any order; one without any seen joint is nobody.
-            image_rgb: (H, W, 3) uint8, for looks; None goes without.
+            image_rgb: (H, W, 3) uint8, for looks, in whose pixels the poses are; None goes without.
             time_s: of the frame.
 
         Raises:
@@ -77,6 +92,8 @@ class Tracker:
         self._time_s, self._step_s = time_s, time_s - before_s
         slow = self._step_s <= 1.5 * step_s  # that is how fast frames come: no pause
         self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
+        if image_rgb is not None:
+            self._in_picture((image_rgb.shape[0], image_rgb.shape[1]))
         partials = [pose.partial for pose in poses]
         sizes = np.array([px_per_m(pose) for pose in poses])
         alone = np.asarray(~overlaps(partials, options.overlap).any(1))
@@ -85,12 +102,12 @@ class Tracker:
             for k, pose in enumerate(poses):
                 looks[k] = torso_histogram(image_rgb, pose.partial)
             looks[covered(partials, sizes)] = 0
-        px = 1.0 if image_rgb is None else max(image_rgb.shape[:2]) / 512
+        px = 1.0 if image_rgb is None else _unit_px(image_rgb.shape[:2])
 
         recent = [
             m
             for m in self._people
-            if time_s - m.time_s <= options.miss_s or (slow and m.time_s == before_s)
+            if m.placed and (time_s - m.time_s <= options.miss_s or (slow and m.time_s == before_s))
         ]
         left = set(range(len(poses)))
         cost = costs(recent, poses, looks, sizes, time_s, options)
@@ -118,7 +135,7 @@ class Tracker:
         return [
             as_track(m, time_s)
             for m in sorted(self._people, key=lambda m: m.track_id)
-            if m.track_id and m.shown and time_s - m.time_s <= options.coast_s + _ROUNDING_S
+            if m.track_id and m.shown and self._lately(m)
         ]
 
     def remember(self, people: Sequence[Person]) -> None:
@@ -171,14 +188,32 @@ class Tracker:
                 return
         raise BadInput(f"no identity {track_id} is remembered; there are {sorted(self.known())}")
 
+    def _in_picture(self, hw: tuple[int, int]) -> None:
+        """Bring what is remembered into a picture of this size."""
+        before_hw, self._hw = self._hw, hw
+        if before_hw is None or before_hw == hw:
+            return
+        scale = scale_between(before_hw, hw)
+        if scale is None:
+            self._people = [m for m in self._people if m.track_id]
+        for memory in self._people:
+            if scale is None:
+                lose_place(memory)
+            else:
+                rescale(memory, scale, _unit_px(hw), _unit_px(before_hw))
+
+    def _lately(self, memory: Memory) -> bool:
+        """Whether somebody was seen so lately that the last pose is still given out."""
+        passed_s = self._time_s - memory.time_s
+        return memory.placed and passed_s <= self.options.coast_s + _ROUNDING_S
+
     def _give_out(self, first: bool) -> None:
         """Identities for the newcomers who are sure enough: of somebody lost, or new ones."""
         options, now_s = self.options, self._time_s
         enough = options.first_score if first else options.sure_score
         # Whoever appears while another vanishes may be the other, found elsewhere for a moment.
         complete = not any(
-            m.track_id and 0 < now_s - m.time_s <= options.coast_s + _ROUNDING_S
-            for m in self._people
+            m.track_id and m.time_s < now_s and self._lately(m) for m in self._people
         )
         new = [
             m
@@ -223,6 +258,11 @@ class Tracker:
 
 
 _ROUNDING_S = 1e-6  # of times: at five frames per second one step is `coast_s`
+
+
+def _unit_px(hw: tuple[int, ...]) -> float:
+    """Pixels of the unit in which `TrackOptions.filter_px` is told."""
+    return max(hw) / 512
 
 
 def _finite(pose: Pose3D) -> Pose3D:

@@ -8,6 +8,7 @@ import numpy as np
 
 from xnect.appearance import BINS, learned
 from xnect.one_euro import OneEuro
+from xnect.resizing import scaled_person, scaled_points, scaled_pose
 from xnect.skeleton import BODY
 from xnect.track_options import TrackOptions
 from xnect.types import SUREST, PartialPose, Person, Pose3D
@@ -60,6 +61,11 @@ class Memory:
     previous_time_s: float = 0.0
     root_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
     older: tuple[tuple[float, Person], ...] = ()  # what was given out before `previous`, and when
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where in the picture the person was; not after `lose_place`."""
+        return bool((self.seen.score > 0).any())
 
 
 BETWEEN_S = 1 / 30
@@ -156,6 +162,28 @@ def become(new: Memory, lost: Memory) -> None:
     new.root_velocity_m_s = lost.root_velocity_m_s
     new.own_px = lost.own_px or new.own_px
     new.met = lost.met - {lost.track_id}
+
+
+def rescale(memory: Memory, scale_xy: np.ndarray, px: float, px_before: float) -> None:
+    """Go on in a picture of `scale_xy` (2,) pixels per pixel; `px` is the filter's unit there."""
+    memory.seen = scaled_pose(memory.seen, scale_xy)
+    memory.pose = replace(memory.pose, partial=scaled_pose(memory.pose.partial, scale_xy))
+    memory.velocity_px_s = memory.velocity_px_s * scale_xy
+    size = float(np.sqrt(scale_xy.prod()))
+    memory.size_px, memory.own_px = memory.size_px * size, memory.own_px * size
+    memory.lately_px *= size
+    memory.filter_px.rescale(scale_xy * px_before / px, scaled_points(np.zeros(2), scale_xy) / px)
+    if memory.previous is not None:
+        memory.previous = scaled_person(memory.previous, scale_xy)
+    memory.older = tuple((at_s, scaled_person(p, scale_xy)) for at_s, p in memory.older)
+
+
+def lose_place(memory: Memory) -> None:
+    """Keep who it is and what they look like: neither place, size nor fit holds in this picture."""
+    memory.seen = replace(memory.seen, score=np.zeros_like(memory.seen.score))
+    memory.size_px = memory.own_px = memory.lately_px = 0.0
+    memory.velocity_px_s = np.zeros(2)
+    memory.previous, memory.older, memory.root_velocity_m_s = None, (), np.zeros(3)
 
 
 def filtered(memory: Memory, pose: Pose3D, time_s: float, px: float) -> Pose3D:

@@ -29,6 +29,7 @@ def unlikely_again(
     apart = distances(
         [m.seen for m in lost], [m.seen for m in new], ways_px(lost, time_s, options.predict_s)
     )
+    apart[[not m.placed for m in lost]] = 0.0  # anywhere: the pictures have another shape now
     was_px = [m.own_px or m.size_px for m in lost]
     resized = size_changes(was_px, np.array([m.size_px for m in new]))
     sd = np.hypot(options.again_size[0], options.again_size[1] * gone_s)
