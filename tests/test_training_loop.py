@@ -132,6 +132,52 @@ def test_training_goes_on_exactly_where_it_was_stopped(tmp_path, accumulate):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+IN_A_GROUP = """
+import sys
+from pathlib import Path
+import torch
+from xnect.train.augment import AugmentOptions
+from xnect.train.batches import Mixture, Source, loader
+from xnect.train.loop import train
+from xnect.train.options import TrainOptions
+
+def losses_of(network, batch):
+    print("step", flush=True)
+    return {"mean": network(batch.images.float().mean((2, 3))).square().mean()}
+
+source = Source("renders", (Path(sys.argv[1]) / "renders-a.npz",), 1.0, False)
+mixture = Mixture([source], AugmentOptions(crop_px=64), batch=2, seed=1)
+options = TrainOptions(hours=1.0, crop_px=64, device="cpu")
+out = Path(sys.argv[1]) / "run"
+print(train(torch.nn.Linear(3, 1), loader(mixture, workers=1), options, out=out,
+            losses_of=losses_of, validate=None, metadata={}))
+"""
+
+
+def test_sigterm_to_the_whole_process_group_ends_it_with_a_checkpoint(tmp_path):
+    """As torchrun and schedulers send it: the process that makes the batches gets it as well."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", IN_A_GROUP, str(packed(tmp_path))]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=HERE.parent, start_new_session=True,
+    ) as program:  # fmt: skip
+        try:
+            for _ in range(3):
+                assert program.stdout.readline() == "step\n"
+            os.killpg(program.pid, signal.SIGTERM)
+            said, errors = program.communicate(timeout=300)
+        finally:
+            if program.poll() is None:
+                os.killpg(program.pid, signal.SIGKILL)
+    assert program.returncode == 0, errors[-2000:]
+    reason = said.splitlines()[-1]
+    assert reason.startswith("stopped by SIGTERM")
+    assert f"{load_checkpoint(tmp_path / 'run' / 'checkpoint.pt')['step']} steps" in reason
+    with pytest.raises(ProcessLookupError):
+        os.killpg(program.pid, 0)  # the worker is gone as well
+
+
 def test_accumulated_batches_are_one_large_batch(tmp_path):
     class Halves:
         def from_batch(self, number):
