@@ -146,7 +146,8 @@ class Mixture(IterableDataset[Batch]):
         sample = self.data[which][int(rng.integers(len(self.data[which])))]
         options = self.options
         if self.sources[which].min_size:
-            size_range = (self.sources[which].min_size, options.size_range[1])
+            low, high = options.size_range
+            size_range = (max(self.sources[which].min_size, low), high)
             options = replace(options, size_range=size_range)
         extra = None
         if self.sources[which].real and self.rendered:
