@@ -19,6 +19,7 @@ from xnect.refine import refine
 from xnect.refiner import PERSON_PX, SIDE_PX
 from xnect.squares import box_squares
 from xnect.train.boxes import OnFrozen, box_step, joined
+from xnect.train.boxes import main as boxes_command
 from xnect.train.checkpoint import file_metadata, save_weights
 from xnect.train.losses import box_losses, side_loss
 from xnect.train.samples import ABSENT, SEEN, UNKNOWN, write_shard
@@ -225,3 +226,28 @@ def test_the_frozen_network_goes_where_its_branch_goes():
     frozen = branch._frozen[0]
     assert {p.device.type for p in (*frozen.parameters(), *branch.parameters())} == {"meta"}
     assert frozen.boxes is branch.boxes
+
+
+@pytest.mark.parametrize("kind", ["missing", "torch", "backbone", "none"])
+def test_what_the_branch_cannot_join_is_refused_before_it_is_trained(kind, tmp_path, capsys):
+    path, state = tmp_path / "start", build_network("s").state_dict()
+    (tmp_path / "renders-a.npz").touch()
+    if kind == "torch":
+        torch.save(state, path)
+    elif kind == "backbone":
+        state = {n[9:]: v for n, v in state.items() if n.startswith("backbone.")}
+        save_weights(path, state, {})
+    elif kind == "none":
+        path.write_text("nothing")
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--stage1", str(path)]
+    assert boxes_command(words) == 2
+    said = capsys.readouterr().err
+    assert f"--stage1 {path} must be" in said and "--init" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_of_the_branch_is_validated_so_no_flag_asks_for_it(capsys):
+    for flag in ("--patience", "--validate-steps", "--validate-minutes"):
+        with pytest.raises(SystemExit):
+            boxes_command(["--data", ".", "--out", "run", "--stage1", "x", flag, "1"])
+        assert f"unrecognized arguments: {flag}" in capsys.readouterr().err

@@ -523,7 +523,8 @@ def test_packing_goes_on_without_what_is_missing(tmp_path, caplog, capsys, monke
     np.testing.assert_allclose(
         sample.joints_px[0, J2D["left_knee"]], project(named_person(seed=2)["left_knee"]), atol=1e-3
     )
-    assert main(["--shared", str(tmp_path / "x"), "--renders", "y", "--out", str(tmp_path)]) == 2
+    words = ["--shared", str(tmp_path / "x"), "--renders", str(tmp_path / "muco")]
+    assert main([*words, "--out", str(tmp_path)]) == 2
     assert "holds a data set that can be read" in capsys.readouterr().err
 
 
@@ -837,7 +838,7 @@ def test_what_no_reader_foresaw_costs_its_own_set_only(tmp_path, caplog, monkeyp
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             counts = pack(
-                tmp_path, tmp_path / "none", tmp_path / "out", others=OtherSets(muco=tmp_path)
+                tmp_path, tmp_path / "lspet", tmp_path / "out", others=OtherSets(muco=tmp_path)
             )
         assert counts == {"lspet": 1}
         assert "left out coco: " in caplog.text and "left out muco: " in caplog.text
@@ -847,7 +848,7 @@ def test_what_no_reader_foresaw_costs_its_own_set_only(tmp_path, caplog, monkeyp
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     write_lspet(tmp_path / "lspet", keep=1)
     (tmp_path / "out").write_text("a file")
-    words = ["--shared", str(tmp_path), "--renders", "none", "--out", str(tmp_path / "out")]
+    words = ["--shared", str(tmp_path), "--renders", str(tmp_path), "--out", str(tmp_path / "out")]
     assert main(words) == 2
     assert "error: cannot write" in capsys.readouterr().err
 
@@ -877,3 +878,40 @@ def test_renders_of_the_held_out_part_are_never_packed_to_train_on(tmp_path, cap
         "held-out-b.npz", "renders-a.npz", "renders-d.npz"
     ]  # fmt: skip
     assert "left out c: it shows all of the pack" in caplog.text
+
+
+def test_a_wrong_folder_of_renders_is_said_before_anything_is_packed(tmp_path, capsys, caplog):
+    write_lspet(tmp_path / "lspet", keep=1)
+    words = ["--shared", str(tmp_path), "--out", str(tmp_path / "out"), "--renders"]
+    assert main([*words, str(tmp_path / "rendres")]) == 2
+    assert "rendres is no folder of renders" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    with caplog.at_level(logging.INFO):
+        assert main([*words, str(tmp_path)]) == 0
+    assert f"{tmp_path} holds no renders" in caplog.text
+    assert "lspet: 1 people in 1 pictures" in caplog.text
+
+
+def test_people_whose_joints_nobody_counted_are_people(tmp_path):
+    """`num_keypoints` is left out by other tools; it can be counted."""
+    few = seventeen()
+    few[4:, 2] = 0
+    for keypoints, people in ((seventeen(), 1), (seventeen(v=1), 1), (few, 0)):
+        person = coco_person(1, keypoints)
+        (counted,) = coco(write_coco(tmp_path, [person]), tmp_path)
+        del person["num_keypoints"]
+        (sample,) = coco(write_coco(tmp_path, [person]), tmp_path)
+        assert len(sample.state) == people and len(sample.ignore_xyxy) == 1 - people
+        np.testing.assert_array_equal(sample.state, counted.state)
+
+
+def test_a_damaged_frame_of_mpi3dhp_costs_no_other(tmp_path, caplog):
+    folder = tmp_path / "S1" / "Seq1"
+    write_3dhp(folder, [beside(named_person(), 40.0 * i) for i in range(4)])
+    frames = [folder / "imageFrames/video_0" / f"frame_{n:06d}.jpg" for n in range(1, 5)]
+    for frame in frames:
+        write_picture(frame)
+    frames[1].write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING):
+        assert len(list(mpi3dhp(tmp_path, cameras=(0,), moved_mm=0))) == 3
+    assert str(frames[1]) in caplog.text

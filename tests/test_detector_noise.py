@@ -8,7 +8,7 @@ import pytest
 from xnect.errors import BadInput
 from xnect.skeleton import BODY, FLIP2D, J2D, SEEN_AS
 from xnect.synth.evidence import JOINT_NOISE, EvidenceOptions
-from xnect.train.detector_noise import Measured, matched, measure, px_per_m, read_evidence
+from xnect.train.detector_noise import Measured, main, matched, measure, px_per_m, read_evidence
 from xnect.train.samples import SEEN, UNKNOWN, Sample
 from xnect.types import PartialPose
 
@@ -130,3 +130,9 @@ def test_the_file_is_read_back_and_checked(tmp_path):
     path.write_text(json.dumps(values))
     with pytest.raises(BadInput, match="has no swap"):
         read_evidence(path)
+
+
+@pytest.mark.parametrize("pictures", ["0", "-1"])
+def test_nothing_is_measured_without_pictures(pictures, tmp_path, capsys):
+    assert main(["-o", str(tmp_path / "e.json"), "--pictures", pictures]) == 2
+    assert f"pictures must be 1 or more, got {pictures}" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from xnect.errors import BadInput, UnknownName
@@ -63,3 +65,38 @@ def test_false_alarms_that_research_weights_found_are_for_that_lane_only(tmp_pat
     assert set(shares_of("research", {}, tmp_path)) == {"renders", *names.values()}
     with pytest.raises(UnknownName):
         shares_of("open", {names["research"]: 1.0}, tmp_path)
+
+
+def test_the_lane_is_in_the_file_whatever_it_is_called(tmp_path):
+    research, folder = bundled("refiner", "research"), tmp_path / "folder"
+    folder.mkdir()
+    copies = [tmp_path / "refiner.safetensors.bak", tmp_path / "x", folder / "model.safetensors"]
+    for copy in copies:
+        shutil.copy(research, copy)
+    assert [lane_of(path) for path in (*copies, folder)] == ["research"] * 4
+    foreign = tmp_path / "foreign.pth"
+    foreign.write_bytes(b"PK")
+    assert lane_of(foreign) == lane_of(tmp_path) == lane_of(tmp_path / "none") == "open"
+
+
+@pytest.mark.parametrize(
+    ("program", "data", "flag", "name"),
+    [
+        (stage1, "--data", "--init", "folder/model.safetensors"),
+        (boxes, "--data", "--stage1", "folder/model.safetensors"),
+        (boxes, "--data", "--stage1", "stage1.bak"),
+        (refiner, "--people", "--stage1", "stage1.bak"),
+        (refiner, "--people", "--refiner", "stage1.bak"),
+    ],
+)
+def test_no_name_of_a_file_makes_open_weights_of_research_ones(
+    program, data, flag, name, tmp_path, capsys
+):
+    (tmp_path / "renders-a.npz").touch()
+    (tmp_path / "folder").mkdir()
+    state = build_network("s").state_dict()
+    save_weights(tmp_path / name, state, {"lane": "research"})
+    start = tmp_path / name.removesuffix("/model.safetensors")
+    words = [data, str(tmp_path), flag, str(start), "--lane", "open"]
+    assert program.main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert "is of the research lane" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Skeletons, simulated evidence and the training of the lifter."""
 
+import json
 import signal
 from dataclasses import asdict, replace
 from itertools import islice, pairwise
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from xnect.errors import BadInput
 from xnect.eval.lifter import evaluate_lifter
 from xnect.heads.lift import Lifter
-from xnect.lift import CARRIED_BONES, CARRIERS, N_FEATURES, encode, load_lifter
+from xnect.lift import CARRIED_BONES, CARRIERS, N_FEATURES, encode, load_lifter, save_lifter
 from xnect.skeleton import (
     BODY,
     BONE_PARENTS,
@@ -37,6 +38,7 @@ from xnect.synth.skeletons import (
     pose,
 )
 from xnect.synth.split import EVERY_BODY
+from xnect.train.checkpoint import file_metadata
 from xnect.train.second_stage import (
     EvidenceStream,
     LifterOptions,
@@ -341,3 +343,15 @@ def test_people_of_unknown_cameras_are_labelled_as_seen_from_in_front():
     joints = unknown.joints_m
     bones = (joints - joints[:, BONE_PARENTS])[:, CARRIED_BONES] / CODE_UNIT_M
     np.testing.assert_allclose(unknown.codes[seen], bones[seen], atol=0.02)
+
+
+@needs_pack
+def test_weights_to_go_on_from_settle_the_size(tmp_path, capsys):
+    start = tmp_path / "start.safetensors"
+    save_lifter(start, Lifter(N_FEATURES, root=ROOT, width=16, blocks=1), {"lane": "open"})
+    words = ["--data", str(PACK), "--start", str(start), "--steps", "1", "--batch", "8"]
+    words += ["--device", "cpu", "--pool", "50", "--renewed", "50", "--people", "20"]
+    assert main([*words, "-o", str(tmp_path / "a.safetensors")]) == 0
+    assert json.loads(file_metadata(tmp_path / "a.safetensors")["poses"])["width"] == 16
+    assert main([*words, "-o", str(tmp_path / "b.safetensors"), "--blocks", "3"]) == 2
+    assert f"{start} has blocks 1, got blocks 3" in capsys.readouterr().err

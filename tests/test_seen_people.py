@@ -18,6 +18,7 @@ from xnect.train.samples import SEEN
 from xnect.train.seen_people import (
     draw_seen,
     load_seen,
+    main,
     pinhole,
     save_seen,
     seen_error_mm,
@@ -150,3 +151,10 @@ def test_cut_outs_without_a_place_before_the_camera_are_refused(crops):
     round_pelvis = replace(crops, joints3d_m=crops.joints3d_m - crops.joints3d_m[:, [ROOT]])
     with pytest.raises(BadInput, match="of 6 cut-outs none"):
         watch(Knowing(crops, 1), round_pelvis, 1)
+
+
+@pytest.mark.parametrize("looks", ["0", "-1"])
+def test_nobody_is_seen_without_a_look(looks, tmp_path, capsys):
+    words = ["--people", str(tmp_path), "-o", str(tmp_path / "seen.npz"), "--looks", looks]
+    assert main(words) == 2
+    assert f"looks must be 1 or more, got {looks}" in capsys.readouterr().err

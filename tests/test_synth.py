@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from xnect.errors import BadInput, MissingExtra
+from tests.test_training_loop import full_disk
+from xnect.errors import BadInput, CannotWrite, MissingExtra
 from xnect.skeleton import BONE_PARENTS, J2D, J3D, JOINTS2D
 
 pytest.importorskip("numba", reason="rendering needs the extra 'train'")
@@ -418,3 +419,32 @@ def test_the_truth_of_the_bundled_clip_is_consistent_with_its_camera():
         length = np.linalg.norm(joints - joints[:, :, list(BONE_PARENTS)], axis=-1)
         assert np.ptp(length, axis=0).max() < 0.004
     assert path.with_name("demo.mp4").stat().st_size < 2_000_000
+
+
+@needs_pack
+def test_a_full_disk_is_one_sentence_and_leaves_the_shard_before(source, tmp_path):
+    path = tmp_path / "s.npz"
+    write_shard(path, source.pictures(seed=1, shard=0))
+    before = path.read_bytes()
+    with full_disk(2000), pytest.raises(CannotWrite, match=r"cannot write .*s\.npz: "):
+        write_shard(path, source.pictures(seed=2, shard=0))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["s.npz"]
+
+
+@pytest.mark.parametrize("seconds", ["0.02", "3600", "nan", "long"])
+def test_a_length_out_of_range_is_told_the_range(seconds, capsys):
+    with pytest.raises(SystemExit):
+        main(["clip", "--data", "nowhere", "--seconds", seconds])
+    assert f"give seconds from 1/30 to below 3600, not '{seconds}'" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_sheet_is_made_before_its_pictures(tmp_path, capsys):
+    out = tmp_path / "a" / "b" / "s.png"
+    assert main(["sheet", "--data", str(tmp_path / "no pack"), "--out", str(out)]) == 2
+    assert out.parent.is_dir()
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "s.png"
+    capsys.readouterr()
+    assert main(["sheet", "--data", str(tmp_path / "no pack"), "--out", str(out)]) == 2
+    assert f"cannot write {out}: " in capsys.readouterr().err

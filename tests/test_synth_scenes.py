@@ -20,7 +20,7 @@ from xnect.synth.body import Person, random_person, world_points
 from xnect.synth.camera import pinhole, stand
 from xnect.synth.dataset import DatasetOptions, PictureSource
 from xnect.synth.feet import contact
-from xnect.synth.labels import HIDDEN, NOTHING, PERSON, SELF, THING, R, cover
+from xnect.synth.labels import HIDDEN, NOTHING, PERSON, SELF, THING, Labels, R, cover
 from xnect.synth.motion import animate, random_pose, stand_on_floor
 from xnect.synth.occlusion import ambient_occlusion
 from xnect.synth.render import FAR_M, FURNITURE, Renderer
@@ -375,3 +375,14 @@ def test_who_waits_behind_the_camera_takes_no_shadow_from_the_others(assets, peo
     )
     draw = Renderer(assets)
     np.testing.assert_array_equal(draw(alone).image, draw(both).image)
+
+
+@pytest.mark.parametrize("depths", [(3.0, -40.0, 1.5), (-40.0, -1.0, 5.0), (-2.0, 0.0, -3.0)])
+def test_nobody_behind_the_camera_is_nearer_than_who_stands_before_it(depths):
+    joints = np.zeros((3, 21, 3))
+    joints[..., 2] = np.array(depths)[:, None]
+    nothing = np.zeros((3, 0))
+    ranks = Labels(nothing, nothing, nothing, joints, nothing, nothing, nothing).depth_order
+    before = sorted((z, i) for i, z in enumerate(depths) if z > 0)
+    assert sorted(ranks.tolist()) == [0, 1, 2]
+    assert [ranks[i] for _, i in before] == list(range(len(before)))

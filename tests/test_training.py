@@ -17,6 +17,7 @@ from xnect.train.augment import (
     AugmentOptions,
     Warp,
     as_small_as,
+    augment,
     colour,
     random_warp,
     warp_sample,
@@ -294,3 +295,19 @@ def test_real_packs_are_read_with_joints_inside_their_pictures():
             height, width = sample.image.shape[:2]
             seen = sample.joints_px[sample.state > 0]
             assert ((seen >= -1) & (seen <= (width + 1, height + 1))).all()
+
+
+@pytest.mark.parametrize("asked", [0.1, 0.3, 0.7])
+def test_people_are_as_large_as_was_asked_for_in_every_set(asked, tmp_path, monkeypatch):
+    """A set whose pictures are cut closely may raise that, never lower it."""
+    seen = []
+
+    def watched(rng, sample, options, extra):
+        seen.append(options.size_range)
+        return augment(rng, sample, options, extra)
+
+    monkeypatch.setattr("xnect.train.batches.augment", watched)
+    write_shard(tmp_path / "lspet.npz", [random_sample(i, 1) for i in range(3)])
+    source = Source("lspet", (tmp_path / "lspet.npz",), 1.0, True, min_size=0.45)
+    next(iter(Mixture([source], as_small_as(asked, 64), batch=2, seed=1)))
+    assert set(seen) == {(max(asked, 0.45), 1.0)}

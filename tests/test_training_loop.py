@@ -36,7 +36,7 @@ from xnect.train.checkpoint import (
 from xnect.train.descent import rate_at
 from xnect.train.lanes import mixture_sources, read_shares
 from xnect.train.loop import TrainingFailed, train
-from xnect.train.options import TrainOptions, add_flags
+from xnect.train.options import TrainOptions, add_flags, told
 from xnect.train.processes import sentence
 from xnect.train.progress import Progress, remaining_s
 from xnect.train.samples import write_shard
@@ -81,11 +81,13 @@ def losses_of(network, batch):
     return {"square": error.square().mean(), "size": 0.1 * error.abs().mean()}
 
 
-def run(out, network=None, options=OPTIONS, *, losses=losses_of, validate=None, batches=None):
+def run(
+    out, network=None, options=OPTIONS, *, losses=losses_of, validate=None, batches=None, start=""
+):
     network = tiny() if network is None else network
     reason = train(
         network, Pairs() if batches is None else batches, options,
-        out=out, losses_of=losses, validate=validate, metadata={"lane": "open"},
+        out=out, losses_of=losses, validate=validate, metadata={"lane": "open"}, start=start,
     )  # fmt: skip
     return network, reason
 
@@ -130,6 +132,52 @@ def test_training_goes_on_exactly_where_it_was_stopped(tmp_path, accumulate):
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert file_metadata(half / "ema.safetensors")["steps"] == "8"
     assert signal.getsignal(signal.SIGINT) is before
+
+
+IN_A_GROUP = """
+import sys
+from pathlib import Path
+import torch
+from xnect.train.augment import AugmentOptions
+from xnect.train.batches import Mixture, Source, loader
+from xnect.train.loop import train
+from xnect.train.options import TrainOptions
+
+def losses_of(network, batch):
+    print("step", flush=True)
+    return {"mean": network(batch.images.float().mean((2, 3))).square().mean()}
+
+source = Source("renders", (Path(sys.argv[1]) / "renders-a.npz",), 1.0, False)
+mixture = Mixture([source], AugmentOptions(crop_px=64), batch=2, seed=1)
+options = TrainOptions(hours=1.0, crop_px=64, device="cpu")
+out = Path(sys.argv[1]) / "run"
+print(train(torch.nn.Linear(3, 1), loader(mixture, workers=1), options, out=out,
+            losses_of=losses_of, validate=None, metadata={}))
+"""
+
+
+def test_sigterm_to_the_whole_process_group_ends_it_with_a_checkpoint(tmp_path):
+    """As torchrun and schedulers send it: the process that makes the batches gets it as well."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", IN_A_GROUP, str(packed(tmp_path))]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=HERE.parent, start_new_session=True,
+    ) as program:  # fmt: skip
+        try:
+            for _ in range(3):
+                assert program.stdout.readline() == "step\n"
+            os.killpg(program.pid, signal.SIGTERM)
+            said, errors = program.communicate(timeout=300)
+        finally:
+            if program.poll() is None:
+                os.killpg(program.pid, signal.SIGKILL)
+    assert program.returncode == 0, errors[-2000:]
+    reason = said.splitlines()[-1]
+    assert reason.startswith("stopped by SIGTERM")
+    assert f"{load_checkpoint(tmp_path / 'run' / 'checkpoint.pt')['step']} steps" in reason
+    with pytest.raises(ProcessLookupError):
+        os.killpg(program.pid, 0)  # the worker is gone as well
 
 
 def test_accumulated_batches_are_one_large_batch(tmp_path):
@@ -187,9 +235,11 @@ def test_what_is_not_finite_stops_and_the_last_checkpoint_stays(tmp_path, where)
 
     network = tiny()
     with pytest.raises(TrainingFailed) as error:
-        run(tmp_path, network, losses=losses)
+        run(tmp_path, network, losses=losses, start="--init")
     text = str(error.value)
-    assert "stopped at step 6" in text and "checkpoint.pt is from before it" in text
+    kept = tmp_path / "ema.safetensors"
+    assert "stopped at step 6" in text and f"{kept} is from before it: give it to --init," in text
+    assert kept.exists()
     assert ("size nan" if where == "loss" else "the gradient's norm nan") in text
     assert "square" not in text.split("finite: ")[1].split(";")[0]
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
@@ -325,9 +375,14 @@ def test_every_option_has_a_flag():
     parser = argparse.ArgumentParser()
     add_flags(parser)
     flags = vars(parser.parse_args([]))
-    assert TrainOptions(**flags) == TrainOptions()
+    assert told(flags, TrainOptions()) == TrainOptions()
     flags = vars(parser.parse_args(["--tensorboard", "--patience", "3", "--compile", "inductor"]))
-    assert TrainOptions(**flags) == TrainOptions(tensorboard=True, patience=3, compile="inductor")
+    wanted = TrainOptions(tensorboard=True, patience=3, compile="inductor")
+    assert told(flags, TrainOptions()) == wanted
+    for name, value in TrainOptions().__dict__.items():
+        if not isinstance(value, bool):
+            flags = vars(parser.parse_args([f"--{name.replace('_', '-')}", str(value)]))
+            assert flags[name] == value
 
 
 @pytest.mark.parametrize(
@@ -536,10 +591,43 @@ def test_a_last_look_that_fails_loses_no_step(tmp_path):
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == OPTIONS.steps
 
 
+def test_no_file_is_named_that_is_no_start(tmp_path):
+    def losses(network, batch):
+        return {"all": losses_of(network, batch)["square"] * math.nan}
+
+    for start in ("", "--init"):  # no flag takes one, none has been written
+        with pytest.raises(TrainingFailed, match="begin anew, with a smaller --learning-rate"):
+            run(tmp_path, losses=losses, start=start)
+    run(tmp_path, losses=interrupted(3))
+    with pytest.raises(TrainingFailed, match="begin anew"):
+        run(tmp_path, losses=losses)
+
+
+@pytest.mark.parametrize("asked", [{"patience": 2}, {"validate_steps": 1}])
+def test_validation_that_is_asked_for_needs_something_to_validate_on(tmp_path, asked):
+    (name,) = asked
+    with pytest.raises(BadInput, match=f"nothing to validate on, but {name} [12] asks"):
+        run(tmp_path, options=changed(**asked))
+    assert not tmp_path.exists() or not list(tmp_path.iterdir())
+
+
+def test_a_backend_that_torch_does_not_have_is_named(tmp_path):
+    with pytest.raises(UnknownName, match=r"unknown backend of torch.compile 'cuda'.*inductor"):
+        run(tmp_path, options=changed(compile="cuda"))
+
+
+def test_one_picture_of_one_cell_has_no_statistics():
+    with pytest.raises(BadInput, match="crop_px 32 makes maps of one cell"):
+        TrainOptions(crop_px=32, batch=1)
+    assert TrainOptions(crop_px=32, batch=2) and TrainOptions(crop_px=64, batch=1)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         ("", (0.5, 20_000)),
+        ("--steps 20000 --hours 2", (2.0, 20_000)),
+        ("--hours 2 --steps 20000", (2.0, 20_000)),
         ("--hours 2", (2.0, 0)),
         ("--hours 2 --steps 7", (2.0, 7)),
         ("--steps 7 --hours 2", (2.0, 7)),
@@ -548,5 +636,21 @@ def test_a_last_look_that_fails_loses_no_step(tmp_path):
 def test_hours_count_where_steps_are_the_default(words, expected):
     parser = argparse.ArgumentParser()
     add_flags(parser, TrainOptions(hours=0.5, steps=20_000))
-    flags = parser.parse_args(words.split())
-    assert (flags.hours, flags.steps) == expected
+    options = told(vars(parser.parse_args(words.split())), TrainOptions(hours=0.5, steps=20_000))
+    assert (options.hours, options.steps) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", (10.0, 2000)),
+        ("--validate-minutes 3", (3.0, 0)),
+        ("--validate-minutes 3 --validate-steps 2000", (3.0, 2000)),
+        ("--validate-steps 2000 --validate-minutes 3", (3.0, 2000)),
+    ],
+)
+def test_minutes_count_where_steps_between_validations_are_the_default(words, expected):
+    parser, defaults = argparse.ArgumentParser(), TrainOptions(validate_steps=2000)
+    add_flags(parser, defaults)
+    options = told(vars(parser.parse_args(words.split())), defaults)
+    assert (options.validate_minutes, options.validate_steps) == expected

@@ -49,7 +49,7 @@ def duration_s(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 1 / 30 <= seconds < 3600:
-        raise argparse.ArgumentTypeError(f"give seconds above 0, not {text!r}")
+        raise argparse.ArgumentTypeError(f"give seconds from 1/30 to below 3600, not {text!r}")
     return seconds
 
 
@@ -196,6 +196,10 @@ def sheet(options: argparse.Namespace) -> None:
     from xnect.synth.sheet import check_suffix, draw_labels, grid
 
     check_suffix(options.out)
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)  # before the pictures are drawn
+    except OSError as error:
+        raise CannotWrite(f"cannot write {options.out}: {error.strerror}") from error
     count = options.rows * options.columns
     dataset = _dataset(options, count)
     source = PictureSource(_assets(options), dataset)
@@ -231,7 +235,7 @@ def clip(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it is done, 1 with one sentence when it is not."""
+    """Run one command; 0 when it is done, 2 with one sentence when it is not."""
     options = parser().parse_args(arguments)
     try:
         {"images": images, "sheet": sheet, "clip": clip}[options.command](options)

@@ -71,8 +71,13 @@ class Labels:
 
     @property
     def depth_order(self) -> np.ndarray:
-        """(P,) rank of each person by the depth of the pelvis, 0 = nearest to the camera."""
-        return np.argsort(np.argsort(self.joints3d_m[:, ROOT, 2], kind="stable"), kind="stable")
+        """(P,) rank of each person by the depth of the pelvis, 0 = nearest to the camera.
+
+        Who is behind the camera comes last.
+        """
+        depth_m = self.joints3d_m[:, ROOT, 2]
+        depth_m = np.where(depth_m > 0, depth_m, np.inf)
+        return np.argsort(np.argsort(depth_m, kind="stable"), kind="stable")
 
 
 def label(world_m: np.ndarray, view: View, *, owner: np.ndarray, distance_m: np.ndarray) -> Labels:

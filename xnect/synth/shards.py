@@ -26,6 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from xnect.atomic import replacing
 from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor
 from xnect.errors import BadInput
@@ -104,6 +105,10 @@ def write_shard(
     """Write one shard at once (a broken run leaves no half file); returns how many pictures.
 
     `made` is written as well; `progress` is called after every picture.
+
+    Raises:
+        BadInput: there are no pictures.
+        CannotWrite: the folder cannot be written, or the disk is full; an older file stays.
     """
     jpegs, masks, offset, labels, focal, floors, stature = [], [], [0], [], [], [], []
     for picture, scene in pictures:
@@ -126,9 +131,7 @@ def write_shard(
         return array if array.dtype == np.uint8 else array.astype(np.float32)
 
     says: dict[str, Any] = {} if made is None else {"made_json": np.array(json.dumps(made.said()))}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         np.savez(
             file,
             jpeg=np.concatenate(jpegs),
@@ -149,7 +152,6 @@ def write_shard(
             stature=np.array(stature, np.float32),
             **says,
         )
-    partial.replace(path)
     return len(labels)
 
 

@@ -146,7 +146,8 @@ class Mixture(IterableDataset[Batch]):
         sample = self.data[which][int(rng.integers(len(self.data[which])))]
         options = self.options
         if self.sources[which].min_size:
-            size_range = (self.sources[which].min_size, options.size_range[1])
+            low, high = options.size_range
+            size_range = (max(self.sources[which].min_size, low), high)
             options = replace(options, size_range=size_range)
         extra = None
         if self.sources[which].real and self.rendered:
@@ -168,7 +169,10 @@ class Mixture(IterableDataset[Batch]):
         cv2.setNumThreads(1)
         info = get_worker_info()
         if info:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
+            # These are for the process that trains, though the whole group gets them (torchrun,
+            # a terminal, a scheduler); this one ends when that one does.
+            for stop in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(stop, signal.SIG_IGN)
         number, step = (self.first + info.id, info.num_workers) if info else (self.first, 1)
         while True:
             rng = np.random.default_rng([self.seed, number])

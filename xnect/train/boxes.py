@@ -11,15 +11,16 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from xnect.backbones.hub import download
 from xnect.errors import BadWeights, UnknownName
 from xnect.heads.boxes import BoxHead
 from xnect.network import PRESETS, Network, build_network, channels_last
@@ -31,7 +32,7 @@ from xnect.train.descent import LossesOf
 from xnect.train.lanes import LICENCES, mixture_sources, read_shares, refuse_research
 from xnect.train.loop import train
 from xnect.train.losses import box_losses
-from xnect.train.options import TrainOptions, add_flags
+from xnect.train.options import TrainOptions, add_flags, told
 from xnect.train.processes import as_command
 from xnect.train.stage1 import stage1_input, start_from
 from xnect.train.targets import make_box_targets
@@ -40,6 +41,11 @@ SIZES = (0.07, 1.0)
 """Of people in a training crop: also those who are too small for limbs."""
 
 SMALLEST_PX = 12.0
+
+_NOT_HERE = (
+    "size_at_least", "hard_joints", "patience", "validate_minutes", "validate_steps"
+)  # fmt: skip
+"""Options of the other trainings; nothing here is validated."""
 
 
 class OnFrozen(nn.Module):
@@ -78,6 +84,28 @@ def box_step(normalisation: Normalisation) -> LossesOf:
     return losses_of
 
 
+def whole_stage1(source: str) -> Path:
+    """The weights file that `--stage1` means (of a folder that in it), which can be joined later.
+
+    Raises:
+        BadWeights: there is none, or it is no safetensors file of Stage I.
+    """
+    try:
+        path = download(source)
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise BadWeights(
+            f"--stage1 {source} must be a safetensors file of Stage I: {reason}"
+        ) from error
+    if not any(name.startswith("backbone.") for name in names):
+        raise BadWeights(
+            f"--stage1 {source} must be weights of Stage I; these have no backbone with heads"
+        )
+    return path
+
+
 def joined(stage1: Path, branch: Path, out: Path) -> None:
     """Write the weights of Stage I with this box branch in place of the one they may have.
 
@@ -104,10 +132,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of packed shards")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stage1", type=Path, required=True, help="weights that the branch joins")
+    parser.add_argument(
+        "--stage1", required=True, help="safetensors file of Stage I that the branch joins"
+    )
     parser.add_argument("--lane", choices=tuple(LICENCES), default="research")
     parser.add_argument("--shares", default="", help="such as renders=0.5,coco-train2017=0.5")
-    add_flags(parser, without=("size_at_least", "hard_joints"))
+    add_flags(parser, without=_NOT_HERE)
     flags = vars(parser.parse_args(arguments))
     data, out, stage1, lane, shares = (
         flags.pop(n) for n in ("data", "out", "stage1", "lane", "shares")
@@ -115,10 +145,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
     def run(rank: int) -> str:
-        options = replace(TrainOptions(), **flags)
-        refuse_research(lane, stage1)
+        options = told(flags, TrainOptions())
+        whole = whole_stage1(stage1)
+        refuse_research(lane, whole)
         sources = mixture_sources(data, lane, read_shares(shares))
-        return _train(options, sources, out, stage1, lane, rank)
+        return _train(options, sources, out, whole, lane, rank)
 
     return as_command(run, flags["device"])
 
@@ -130,7 +161,7 @@ def _train(
         raise UnknownName("preset", options.preset, sorted(PRESETS))
     torch.manual_seed(options.seed)
     network = build_network(options.preset, backbone=options.backbone or None)
-    normalisation = start_from(network, str(stage1))
+    normalisation = start_from(network, str(stage1), flag="--stage1")
     augmentation = AugmentOptions(
         crop_px=options.crop_px, size_range=SIZES, min_person_px=SMALLEST_PX
     )

@@ -10,7 +10,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -46,11 +46,16 @@ def fingerprint(path: Path | None) -> str:
 
 
 def file_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself; nothing for files of another kind."""
-    if path.suffix != ".safetensors":
+    """What a safetensors file says of itself, whatever its name; nothing for files of another kind.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError:
         return {}
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
 
 
 def save_checkpoint(path: Path, **state: Any) -> None:

@@ -231,6 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     shared = flags.shared
     try:
+        if flags.pictures < 1:
+            raise BadInput(f"pictures must be 1 or more, got {flags.pictures}")
         pipeline = load_pipeline(weights=flags.weights)
         readers = (coco(shared / "coco" / "train.json", shared / "coco" / "train"),
                    lspet(shared / "lspet", "train"))  # fmt: skip

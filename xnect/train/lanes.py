@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError
-
+from xnect.backbones.hub import download
 from xnect.errors import BadInput, UnknownName
 from xnect.train.batches import Source
 from xnect.train.checkpoint import file_metadata
@@ -100,10 +99,13 @@ def read_shares(text: str) -> dict[str, float]:
 
 
 def lane_of(path: Path) -> str:
-    """The lane that a weights file names; a file of somebody else's, which names none, is open."""
+    """The lane that a weights file names; a file of somebody else's, which names none, is open.
+
+    Of a folder, that of the weights in it.
+    """
     try:
-        return file_metadata(path).get("lane", "open")
-    except (OSError, SafetensorError):
+        return file_metadata(download(str(path))).get("lane", "open") if path.exists() else "open"
+    except OSError:
         return "open"  # no file of this project's; whoever loads it says what is wrong
 
 

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from xnect.errors import CannotWrite, XnectError
+from xnect.errors import BadInput, CannotWrite, UnknownName, XnectError
 from xnect.model import pick_device
 from xnect.network import channels_last
 from xnect.train.checkpoint import Ema
@@ -60,6 +60,7 @@ def train(
     losses_of: LossesOf,
     validate: Validate | None,
     metadata: dict[str, str],
+    start: str = "",
 ) -> str:
     """Train to the end of the schedule; `out` gets checkpoint, EMA weights and `log.jsonl`.
 
@@ -73,6 +74,8 @@ def train(
         validate: Figures of the averaged network.  By the first of them, where more is better,
             `best.safetensors` is kept and `patience` ends the training.
         metadata: Of the weights.
+        start: The command's flag that takes `ema.safetensors` as a start, for the advice after a
+            failure; empty if it has none.
 
     Returns:
         Why it ended, as a sentence.
@@ -83,9 +86,12 @@ def train(
 
     Raises:
         TrainingFailed: losses or gradients are not finite; the last checkpoint stays as it was.
-        BadInput: the checkpoint in `out` is of other options.
+        BadInput: the checkpoint in `out` is of other options, or there is nothing to validate on
+            though the options ask for it.
+        UnknownName: a backend of torch.compile that there is not.
         CannotWrite: the last checkpoint cannot be written; the one before stays valid.
     """
+    _check(options, validate)
     device = torch.device(pick_device(options.device))
     if dist.is_initialized() and device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -111,7 +117,7 @@ def train(
                     model, state.optimizer, group, losses_of, max_gradient=options.max_gradient
                 )
             except NotFinite as error:
-                raise TrainingFailed(_what_is_kept(state.step, error, out)) from error
+                raise TrainingFailed(_what_is_kept(state.step, error, out, start)) from error
             now = time.monotonic()
             state.used_s += now - last
             state.step += 1
@@ -199,6 +205,19 @@ class Keeper:
             log.warning("%s; training goes on", error)
 
 
+def _check(options: TrainOptions, validate: Validate | None) -> None:
+    """Refuse what would be ignored, or fail, only later."""
+    asked = [f"{n} {v}" for n in ("patience", "validate_steps") if (v := getattr(options, n))]
+    if validate is None and asked:
+        raise BadInput(f"there is nothing to validate on, but {' and '.join(asked)} asks for it")
+    if options.compile:
+        from torch._dynamo import list_backends
+
+        known = list_backends(None)
+        if options.compile not in known:
+            raise UnknownName("backend of torch.compile", options.compile, known)
+
+
 def _state(network: nn.Module, options: TrainOptions, metadata: dict[str, str]) -> Training:
     channels_last(network.train())
     optimizer = make_optimizer(network, options)
@@ -233,12 +252,15 @@ def _progress(state: Training, options: TrainOptions) -> float:
     return state.used_s / (options.hours * 3600)
 
 
-def _what_is_kept(step: int, error: NotFinite, out: Path) -> str:
-    kept = out / "checkpoint.pt"
-    what = f"{kept} is from before it" if kept.exists() else "no checkpoint had been written yet"
+def _what_is_kept(step: int, error: NotFinite, out: Path, start: str) -> str:
+    kept = out / "ema.safetensors"
+    if start and kept.exists():
+        what = f"{kept} is from before it: give it to {start}"
+    else:
+        what = "begin anew"
     return (
-        f"training stopped at step {step + 1}, where these were not finite: {error}; {what}; go on "
-        "from there with a smaller --learning-rate and another --out, or look at the data"
+        f"training stopped at step {step + 1}, where these were not finite: {error}; {what}, with "
+        "a smaller --learning-rate and another --out, or look at the data"
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from xnect.errors import BadInput
 from xnect.network import STRIDE
@@ -64,6 +65,11 @@ class TrainOptions:
             raise BadInput(f"give hours above 0 or steps, got {self.hours} and {self.steps}")
         if self.crop_px % (4 * STRIDE):
             raise BadInput(f"crop_px must be a multiple of {4 * STRIDE}, got {self.crop_px}")
+        if self.crop_px == 4 * STRIDE and self.batch == 1:
+            raise BadInput(
+                f"crop_px {self.crop_px} makes maps of one cell, of which a batch of 1 has no "
+                "statistics; give a larger crop_px or batch"
+            )
         if self.hard_joints > len(JOINTS2D):
             raise BadInput(f"hard_joints must be 0 to {len(JOINTS2D)}, got {self.hard_joints}")
 
@@ -94,30 +100,37 @@ def add_flags(
 ) -> None:
     """A flag for each of `TrainOptions` but those that this training knows nothing of.
 
-    `--hours` makes a schedule of hours also where the default is one of steps.
+    Those of `_CLOCKS` are in the namespace only if they are told; `told` makes options of it.
     """
     for name, value in asdict(defaults).items():
         if name in without:
             continue
         flag = f"--{name.replace('_', '-')}"
-        if name == "hours" and defaults.steps:
-            parser.add_argument(flag, type=float, default=value, action=_ByHours)
-        elif isinstance(value, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)
+        default = argparse.SUPPRESS if name in _BY_CLOCK_OR_STEP else value
+        if isinstance(value, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default)
         else:
-            parser.add_argument(flag, type=type(value), default=value)
+            parser.add_argument(flag, type=type(value), default=default)
 
 
-class _ByHours(argparse.Action):
-    """`--hours`, where `steps` are the default: these are no longer meant, unless they are told."""
+_CLOCKS = {"hours": "steps", "validate_minutes": "validate_steps"}
+"""Options of the clock -> those of steps that would go before them."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        namespace.hours = values
-        if namespace.steps == parser.get_default("steps"):
-            namespace.steps = 0
+_BY_CLOCK_OR_STEP = {*_CLOCKS, *_CLOCKS.values()}
+
+
+def told(flags: Mapping[str, Any], defaults: TrainOptions) -> TrainOptions:
+    """Options of a command line; a clock that is told takes the place of steps that are not.
+
+    Args:
+        flags: What was parsed; names that are no option's are passed over.
+        defaults: Those that `add_flags` was given.
+
+    Raises:
+        BadInput: options that no training can have.
+    """
+    chosen = {f.name: flags[f.name] for f in fields(TrainOptions) if f.name in flags}
+    for clock, steps in _CLOCKS.items():
+        if clock in chosen:
+            chosen.setdefault(steps, 0)
+    return replace(defaults, **chosen)

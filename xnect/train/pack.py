@@ -138,9 +138,11 @@ def pack(
         empty: Folders of pictures that show nobody, for `empty-FOLDER.npz`.
 
     Raises:
-        BadInput: There is not one usable set, or two folders of `empty` have one name.
+        BadInput: `rendered` is no folder, there is not one usable set, or two folders of `empty`
+            have one name.
         CannotWrite: The disk is full.
     """
+    shards = _shards_of(rendered)
     coco_root, lspet_root = shared / "coco", shared / "lspet"
     teacher = shared / "teacher3d" / "lspet_train.npz"
     sets: dict[str, Callable[[], Iterator[Sample]]] = {
@@ -158,7 +160,7 @@ def pack(
     counts: dict[str, int] = {}
     for name, samples in sets.items():
         _packed(counts, name, out / f"{name}.npz", samples())
-    for path in sorted(rendered.glob("*.npz")):
+    for path in shards:
         try:
             kind = _KINDS.get(split_of(path), "renders")  # older ones do not say
         except _DAMAGED as error:
@@ -177,6 +179,22 @@ def pack(
     if not counts:
         raise BadInput(f"neither {shared} nor {rendered} holds a data set that can be read")
     return counts
+
+
+def _shards_of(rendered: Path) -> list[Path]:
+    """The shards in a folder of renders; a warning if there are none.
+
+    Raises:
+        BadInput: it is no folder.
+    """
+    if not rendered.is_dir():
+        raise BadInput(
+            f"{rendered} is no folder of renders; give that of `python -m xnect.synth images`"
+        )
+    shards = sorted(rendered.glob("*.npz"))
+    if not shards:
+        log.warning("%s holds no renders (.npz)", rendered)
+    return shards
 
 
 def _with_motion_capture(others: OtherSets) -> dict[str, Iterator[Sample]]:
@@ -206,8 +224,16 @@ def _parts(samples: Iterator[Sample]) -> Iterator[Iterator[Sample]]:
 def _packed(
     counts: dict[str, int], name: str, path: Path, samples: Iterator[Sample], *, quality: int = 95
 ) -> None:
+    people: list[int] = []
+
+    def counted() -> Iterator[Sample]:
+        for sample in samples:
+            people.append(len(sample.joints_px))
+            yield sample
+
     try:
-        counts[name] = write_shard(path, samples, quality=quality)
+        counts[name] = write_shard(path, counted(), quality=quality)
+        log.info("%s: %d people in %d pictures", name, sum(people), counts[name])
     except _DAMAGED as error:
         _left_out(name, error)
 

@@ -173,7 +173,7 @@ def _suspects(stage1: Path | None, mistaken: str | None) -> list[Suspects]:
     suspects = []
     if stage1 is not None:
         network = build_network("s")
-        suspects.append(of_boxes(network, start_from(network, str(stage1))))
+        suspects.append(of_boxes(network, start_from(network, str(stage1), flag="--stage1")))
     if mistaken is not None:
         suspects.append(of_pipeline(load_pipeline(lane=mistaken, flip_test=False).find))
     return suspects

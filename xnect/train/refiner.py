@@ -7,7 +7,7 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ from xnect.train.lanes import (
 )
 from xnect.train.loop import train
 from xnect.train.losses import code_loss, heatmap_loss
-from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags
+from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags, told
 from xnect.train.person_augment import RefinerAugment, Seen, augment_person
 from xnect.train.processes import as_command
 from xnect.train.refiner_figures import bone_error, crop_pck
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lane, shares = flags.pop("lane"), flags.pop("shares")
 
     def run(rank: int) -> str:
-        options = replace(TrainOptions(), **flags)
+        options = told(flags, FROM_SCRATCH)
         return _train(options, files, lane, read_shares(shares), rank)
 
     return as_command(run, flags["device"])
@@ -290,6 +290,7 @@ def _train(
         losses_of=step_losses,
         validate=validate if held else None,
         metadata=metadata,
+        start="--refiner",
     )
 
 

@@ -36,7 +36,7 @@ from xnect.train.checkpoint import load_checkpoint
 from xnect.train.detector_noise import read_evidence
 from xnect.train.lanes import LICENCES, lane_of, lane_of_all
 from xnect.train.loop import train
-from xnect.train.options import TrainOptions, add_flags
+from xnect.train.options import TrainOptions, add_flags, told
 from xnect.train.processes import as_command
 from xnect.train.seen_people import draw_seen, load_seen, seen_error_mm
 
@@ -86,6 +86,10 @@ class LifterOptions:
                 raise BadInput(f"{name} must be 1 or more, got {getattr(self, name)}")
         if not 0 <= self.seen_share <= 1:
             raise BadInput(f"seen_share must be from 0 to 1, got {self.seen_share}")
+
+
+_SIZES = ("width", "blocks")
+"""Options that weights to go on from settle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,20 +219,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_flags(parser, RECIPE, without=_NOT_HERE)
     for field in fields(LifterOptions):
         flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=type(field.default), default=field.default)
+        default = argparse.SUPPRESS if field.name in _SIZES else field.default
+        parser.add_argument(flag, type=type(field.default), default=default)
     flags = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     def run(rank: int) -> str:
-        chosen = {f.name: flags[f.name] for f in fields(TrainOptions) if f.name in flags}
-        options = replace(RECIPE, **chosen)
-        poses = LifterOptions(**{f.name: flags[f.name] for f in fields(LifterOptions)})
+        options = told(flags, RECIPE)
+        chosen = {f.name: flags[f.name] for f in fields(LifterOptions) if f.name in flags}
+        poses = LifterOptions(**_sizes_of(flags["start"]) | chosen)
         detector = read_evidence(flags["evidence"]) if flags["evidence"] else EvidenceOptions()
         paths = ("data", "out", "start", "seen", "seen_held_out")
         files = Files(*(flags[name] for name in paths))
         return _train_lifter(options, poses, detector, files, rank)
 
     return as_command(run, flags["device"])
+
+
+def _sizes_of(start: Path | None) -> dict[str, int]:
+    """`_SIZES` of the network in a weights file; empty without one."""
+    if start is None:
+        return {}
+    lifter = load_lifter(start)
+    return {"width": lifter.width, "blocks": lifter.n_blocks}
 
 
 @dataclass(frozen=True)
@@ -254,6 +267,12 @@ def _train_lifter(
     lifter = Lifter(N_FEATURES, root=ROOT, width=poses.width, blocks=poses.blocks)
     if files.start is not None:
         lifter = load_lifter(files.start).train()
+        for name, there in _sizes_of(files.start).items():
+            if getattr(poses, name) != there:
+                raise BadInput(
+                    f"{files.start} has {name} {there}, got {name} {getattr(poses, name)}; leave "
+                    "that out, or train without --start"
+                )
     notes = {**NOTES, "poses": json.dumps(asdict(poses)), "started_from": str(files.start)}
     notes["evidence"] = json.dumps(asdict(detector))
     notes["seen"] = str(files.seen)

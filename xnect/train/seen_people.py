@@ -184,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args(arguments)
     try:
+        if flags.looks < 1:
+            raise BadInput(f"looks must be 1 or more, got {flags.looks}")
         kind = torch.bfloat16 if fast_bf16(torch.device("cpu")) else torch.float32
         refiner = channels_last(folded(load_refiner(flags.refiner)).to(kind))
         crops = read_person_crops(flags.people)

@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from xnect.train.datasets.lspet import lspet
 from xnect.train.lanes import LICENCES, mixture_sources, read_shares, refuse_research
 from xnect.train.loop import train
 from xnect.train.losses import stage1_losses
-from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags
+from xnect.train.options import FROM_SCRATCH, TrainOptions, add_flags, told
 from xnect.train.processes import as_command
 from xnect.train.targets import make_targets
 from xnect.train.validate import peak_pck
@@ -35,8 +35,13 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Of weights trained on ImageNet, by timm and most others (spec 2.6)."""
 
 
-def start_from(network: Network, init: str) -> Normalisation:
+def start_from(network: Network, init: str, *, flag: str = "--init") -> Normalisation:
     """Weights of Stage I from a file of this project, or the backbone's from ImageNet training.
+
+    Args:
+        network: What is filled.
+        init: File, folder, hub id or URL.
+        flag: By which the user gave it; errors begin with it.
 
     Returns:
         How the pictures were normalised that they were trained on.
@@ -62,7 +67,7 @@ def start_from(network: Network, init: str) -> Normalisation:
         return IMAGENET
     except (ValueError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())  # torch's own sentence has many lines
-        raise BadWeights(f"--init {init}: {reason}") from error
+        raise BadWeights(f"{flag} {init}: {reason}") from error
 
 
 def stage1_step(
@@ -109,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
     def run(rank: int) -> str:
-        options = replace(TrainOptions(), **flags)
+        options = told(flags, FROM_SCRATCH)
         sources = mixture_sources(data, lane, read_shares(shares))
         return _train_stage1(options, sources, out, lane, shared, init, rank)
 
@@ -165,6 +170,7 @@ def _train_stage1(
             (lambda n: {"peak_pck": peak_pck(n, validation, normalisation)}) if validation else None
         ),
         metadata=metadata,
+        start="--init",
     )
 
 

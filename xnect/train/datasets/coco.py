@@ -46,9 +46,9 @@ def joints18_from_coco17(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _keypoints(person: dict[str, Any], hw: tuple[int, int], where: str) -> np.ndarray | None:
     """(17, 3) of a person with enough of them, else None; damaged ones count as none.
 
-    What lies outside the picture gets v = 0.
+    What lies outside the picture gets v = 0.  Without `num_keypoints` those with v > 0 are counted.
     """
-    count = person.get("num_keypoints", 0)
+    count = person.get("num_keypoints", MIN_JOINTS if "keypoints" in person else 0)
     if person.get("iscrowd") or (isinstance(count, int | float) and count < MIN_JOINTS):
         return None
     try:

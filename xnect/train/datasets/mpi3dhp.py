@@ -133,15 +133,22 @@ def _labels(path: Path) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
 def _pictures(folder: Path, camera: int, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Frame number (from 0) and picture of the wanted frames; a video may end before the labels.
 
+    Of frames taken out, those that do not decode are left out with a warning.
+
     Raises:
-        CannotOpenSource: neither a video nor frames are there, or they do not decode.
+        CannotOpenSource: neither a video nor frames are there, or the video does not decode.
     """
     taken_out = folder / "imageFrames" / f"video_{camera}"
     if taken_out.is_dir():
         for frame in wanted:
             path = taken_out / f"frame_{frame + 1:06d}.jpg"
             if path.exists():
-                yield int(frame), read_picture(path)
+                try:
+                    image = read_picture(path)
+                except CannotOpenSource as error:
+                    log.warning("left out a frame: %s", error)
+                    continue
+                yield int(frame), image
         return
     path = folder / "imageSequence" / f"video_{camera}.avi"
     chosen = set(wanted.tolist())
