@@ -162,7 +162,7 @@ class RecordingWriter:
     ) -> None:
         if fps is not None and not (math.isfinite(fps) and fps > 0):
             raise BadInput(f"fps must be a positive number or None, got {fps}")
-        self.path = _npz_path(path)
+        self.path = npz_path(path)
         description = {
             "version": __version__,
             "source": source,
@@ -258,7 +258,7 @@ def write_recording(path: str | Path, recording: Recording) -> Path:
     Raises:
         CannotWrite: the folder cannot be written, or the disk is full.
     """
-    path = _npz_path(path)
+    path = npz_path(path)
     _write(path, replace(recording, version=__version__))
     return path
 
@@ -272,7 +272,7 @@ def load_recording(path: str | Path) -> Recording:
         BadInput: there is no such file, or it is damaged or something else.
     """
     path = Path(path)
-    candidates = (path, _npz_path(path), spool_path(_npz_path(path)))
+    candidates = (path, npz_path(path), spool_path(npz_path(path)))
     there = None
     try:
         there = next((p for p in candidates if p.is_file()), None)
@@ -300,7 +300,8 @@ def spool_path(npz: Path) -> Path:
     return npz.with_name(npz.name + ".spool")
 
 
-def _npz_path(path: str | Path) -> Path:
+def npz_path(path: str | Path) -> Path:
+    """Where a recording lies that is called `path`: the ending is added, and stands for `.json`."""
     path = Path(path)
     if path.suffix == ".json":
         path = path.with_suffix("")
