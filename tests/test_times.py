@@ -16,7 +16,7 @@ from torch import nn
 from xnect.demo.live import Recorder, run_live
 from xnect.pipeline import Pipeline
 from xnect.recording import load_recording
-from xnect.times import LEAST_STEP_S, Times
+from xnect.times import LEAST_STEP_S, Times, usual_step_s
 from xnect.types import Frame
 
 
@@ -133,3 +133,19 @@ def test_a_live_camera_with_a_bad_clock_is_recorded_with_times_that_increase(
 def test_the_usual_step_is_learned_whatever_the_frame_rate(fps: int) -> None:
     times = [*(np.arange(60) / fps), math.nan]
     assert np.diff(out(times))[-1] == pytest.approx(1 / fps, rel=0.05)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 1.5, 600.0])
+@pytest.mark.parametrize(
+    ("fps", "clock_s"),
+    [(60, 1 / 30), (120, 0.015625), (120, 1 / 30), (30, 1.0), (30, 1e-3), (2, 1e-3), (900, 1e-9)],
+)
+def test_the_usual_step_is_that_of_the_frames_however_coarse_the_clock_and_long_the_pauses(
+    fps: int, clock_s: float, pause_s: float
+) -> None:
+    times = np.arange(20 * fps + 2) / fps
+    times[len(times) // 2 :] += pause_s
+    assert usual_step_s(out(list(np.floor(times / clock_s) * clock_s))) == pytest.approx(
+        1 / fps, rel=0.06
+    )
+    assert math.isnan(usual_step_s(times[:1])) and math.isnan(usual_step_s(times[[0, 0]]))

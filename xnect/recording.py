@@ -32,6 +32,7 @@ from xnect.describe import ARRAYS, FORMAT, FORMAT_VERSION, describe
 from xnect.errors import BadInput, CannotWrite
 from xnect.skeleton import BODY, JOINTS2D, JOINTS3D, Skeleton
 from xnect.spool import Spool, is_spool, records
+from xnect.times import usual_step_s
 from xnect.types import Person, Result
 
 UNCALIBRATED = "uncalibrated: depth is proportional to the assumed height and focal length"
@@ -143,7 +144,7 @@ class RecordingWriter:
     Args:
         path: the `.npz` to make (the ending is added when it is missing); folders are made.
         source: what was recorded, for people: a file name, a URL, a camera.
-        fps: nominal frame rate of the source; without it, that of the median step of the times.
+        fps: nominal frame rate of the source; without it, that of the usual step of the times.
         notes: sentences for people.
         camera: the camera to name when no frame comes.
 
@@ -372,10 +373,9 @@ def _current(rows: np.ndarray) -> np.ndarray:
 
 
 def _nominal_fps(time_s: np.ndarray) -> float:
-    """One over the median step of the times; 30 where there is none."""
-    steps = np.diff(time_s)
-    steps = steps[steps > 0]
-    return float(1 / np.median(steps)) if len(steps) else 30.0
+    """One over the usual step of the times; 30 where there is none."""
+    step_s = usual_step_s(time_s)
+    return 30.0 if math.isnan(step_s) else 1 / step_s
 
 
 def _values(camera: Camera) -> dict[str, Any]:

@@ -15,11 +15,14 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
+
 LEAST_STEP_S = 1e-3
 """Least time between two frames."""
 
 _USUAL_S = 1 / 30  # step before one is known
 _LONGEST_S = 1.0  # a longer step is a pause, not the usual one
+_REPEATED = 1 / 3  # share of times that repeat, from which a clock is coarse
 
 
 class Times:
@@ -68,3 +71,19 @@ class Times:
                 stacklevel=4,
             )
         self._warned = True
+
+
+def usual_step_s(times_s: np.ndarray) -> float:
+    """(N,) s ascending -> s from frame to frame without pauses; nan where no time follows another.
+
+    The median of the steps.  Of a coarse clock that tells nothing, since many steps are times that
+    repeat (`LEAST_STEP_S`): then the mean.
+    """
+    steps_s = np.diff(times_s)
+    steps_s = steps_s[steps_s > 0]
+    if not len(steps_s):
+        return math.nan
+    repeated = np.mean(steps_s <= 1.5 * LEAST_STEP_S) >= _REPEATED
+    if repeated and (mean_s := float(steps_s[steps_s <= _LONGEST_S].mean())) > 2 * LEAST_STEP_S:
+        return mean_s
+    return float(np.median(steps_s))
