@@ -42,8 +42,8 @@ PAUSED = 0.8
 """Share of the nominal step below which the usual step is another: a mean rate counts pauses in."""
 
 MOST_FRAMES = 100
-"""Frames of the file for one of the take, at most: where times are bad, or a pause is very long, the
-step becomes longer."""
+"""Frames of the file for one of the take, at most: where times are bad, or a pause is very long,
+the step becomes longer."""
 
 
 def bvh(path: str | Path, recording: Recording, track_id: int) -> Path:
