@@ -16,7 +16,7 @@ from xnect.demo.sinks.mp4 import Mp4Writer
 from xnect.demo.sources.video import VideoFile
 from xnect.draw import draw_result
 from xnect.errors import BadInput, XnectError
-from xnect.recording import Recording, load_recording, write_recording
+from xnect.recording import Recording, load_recording, npz_path, write_recording
 from xnect.smooth import SmoothOptions, smooth_take
 
 
@@ -67,14 +67,11 @@ def smoothed_path(out: Path, take: Path) -> Path:
     Raises:
         BadInput: the take itself is there.
     """
-    if not out.is_dir():
-        return out
-    name = take.name.removesuffix(".spool").removesuffix(".npz") + ".npz"
-    if (out / name).resolve() == take.with_name(name).resolve():
-        raise BadInput(
-            f"{out / name} would replace the take itself; give another folder, or a file"
-        )
-    return out / name
+    own = npz_path(take.with_name(take.name.removesuffix(".spool")))
+    path = out / own.name if out.is_dir() else npz_path(out)
+    if path.resolve() == own.resolve():
+        raise BadInput(f"{path} would replace the take itself; give another file, or a folder")
+    return path
 
 
 def save_smoothed(path: Path, take: Recording) -> list[Path]:

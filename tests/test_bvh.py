@@ -19,6 +19,7 @@ from xnect.export.bvh import bvh, continuous_zxy_rad
 from xnect.fit import fit
 from xnect.recording import load_recording, save_recording
 from xnect.skeleton import BODY, J3D, REFERENCE_CHAIN_M, chain_m
+from xnect.times import Times
 from xnect.track import Track
 from xnect.types import PartialPose, Pose3D, Result
 
@@ -315,6 +316,27 @@ def test_blender_finds_the_bones_and_the_joints(tmp_path):
     script = Path(__file__).parent / "clients" / "blender_bvh.py"
     arguments = [tmp_path / "take.npz", "1", path, tmp_path / "picture.png"]
     subprocess.run([sys.executable, script, *map(str, arguments)], check=True)
+
+
+@pytest.mark.parametrize("nominal", [None, 1000.0])
+@pytest.mark.parametrize("clock_s", [1 / 30, 0.0333, 1 / 15])
+def test_a_clock_that_repeats_its_times_makes_no_more_frames_than_there_are(
+    written, clock_s, nominal
+):
+    clock = Times()
+    times_s = [clock(t) for t in np.floor(np.arange(120) / 60 / clock_s) * clock_s]
+    file, recording = written(times_s, {1: range(120)}, 1, fps=nominal)
+    assert file.step_s == pytest.approx(1 / 60, rel=0.06)
+    assert 110 < len(file.frames) < 130
+    assert recording.fps == pytest.approx(nominal or 60, rel=0.06)
+
+
+@pytest.mark.parametrize("apart_s", [1e-3, 1e-6, 1e-8])
+def test_times_that_are_hardly_apart_make_no_millions_of_frames(written, apart_s):
+    times_s = np.concatenate([np.arange(30), np.arange(30) + 2 / apart_s]) * apart_s
+    file, _ = written(times_s, {1: range(60)}, 1)
+    assert len(file.frames) <= 100 * 60 + 1
+    assert (len(file.frames) - 1) * file.step_s == pytest.approx(2.0, rel=0.05)
 
 
 @pytest.mark.parametrize("nominal", [1000.0, 5.0])

@@ -78,9 +78,9 @@ def test_bone_lengths_stay_over_time(pipeline, clip):
     assert seen
 
 
-@pytest.mark.parametrize("fps", [0, -30, np.nan, np.inf])
+@pytest.mark.parametrize("fps", [0, -30, np.nan, np.inf, "30", None])
 def test_a_rate_that_is_no_rate_is_refused(pipeline, clip, fps):
-    with pytest.raises(BadInput, match=f"fps must be a positive number, got {fps}"):
+    with pytest.raises(BadInput, match=f"fps must be a positive number, got {fps!r}"):
         next(pipeline.stream(clip, fps=fps))
 
 
@@ -102,6 +102,23 @@ def test_a_stream_goes_on_where_the_pictures_are_turned(pipeline, clip):
         assert len({person.track_id for person in result.people}) == len(result.people)
         for person in result.people:
             assert np.isfinite(person.joints3d_m).all()
+
+
+@pytest.mark.parametrize("kind", [float, int, np.float32])
+def test_rates_up_to_1000_have_their_times_and_more_are_refused(pipeline, kind):
+    images = [np.zeros((16, 16, 3), np.uint8)] * 3
+    times_s = [result.time_s for result in pipeline.stream(images, fps=kind(1000))]
+    np.testing.assert_allclose(times_s, (0, 0.001, 0.002), atol=1e-9)
+    with pytest.raises(BadInput, match="fps must be at most 1000, got 2000"):
+        next(pipeline.stream(images, fps=kind(2000)))
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 3), (64, 64)])
+def test_one_picture_is_no_stream(pipeline, shape):
+    image = np.zeros(shape, np.uint8)
+    with pytest.raises(BadInput, match="got one array of shape"):
+        next(pipeline.stream(image))
+    assert len(list(pipeline.stream([image]))) == 1
 
 
 def test_one_picture_has_no_memory(pipeline, clip):

@@ -250,6 +250,43 @@ def test_a_given_stature_is_believed_of_one_person_alone() -> None:
     assert abs(build.stature_m - 1.70) < 0.04
 
 
+def given_of(places_m, floor=None):
+    """{track_id: stature_sd_m} of each frame, with a given stature; `places_m` x of each body."""
+    options = ProportionOptions(given=True)
+    camera, tracker, builds = replace(CAMERA, floor=floor), Tracker(), Builds(options, 1.8)
+    start = FitOptions(height_m=1.8, stature_sd_m=options.adults_sd_m)
+    (pose,), _ = standing(1)
+    frames = []
+    for f, xs in enumerate(places_m):
+        seen = [pose.partial.joints_px + np.array([250.0 * x, 0]) for x in xs]
+        poses = [replace(pose, partial=replace(pose.partial, joints_px=px)) for px in seen]
+        tracks = tracker.match(poses, None, f / 30)
+        people = fit(tracks, camera, f / 30, start, floor=floor)
+        tracker.remember(people)
+        builds.update(tracker, tracks, people, camera, f / 30)
+        frames.append({p.track_id: p.stature_sd_m for p in people})
+        assert all(p.bone_lengths_m.min() >= 0 for p in people)
+    return frames
+
+
+@pytest.mark.parametrize("floor", [None, FLOOR])
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_given_stature_is_nobodys_own_when_several_people_are_there(count, floor) -> None:
+    together = given_of([np.linspace(-1, 1, count)] * 4)
+    assert all(set(frame.values()) == {0.07} for frame in together)
+    later = given_of([[0.0]] * 8 + [np.linspace(0, 2, count)] * 12, floor)
+    assert later[7][1] == pytest.approx(0.01, abs=1e-3)
+    assert all(len(frame) == count for frame in later[12:])
+    assert all(0.03 < sd_m <= 0.07 for frame in later[12:] for sd_m in frame.values())
+
+
+def test_who_was_alone_before_is_not_sure_of_a_given_stature_after_the_other_left() -> None:
+    frames = given_of([[0.0]] * 5 + [[0.0, 1.0]] * 6 + [[1.0]] * 12 + [[0.0, 1.0]] * 6 + [[0]] * 12)
+    assert all(set(frame.values()) == {0.07} for frame in frames[9:])
+    gone = given_of([[0.0]] * 5 + [[]] * 12 + [[2.0]] * 6 + [[0.0, 2.0]] * 8)
+    assert set(gone[-1].values()) == {0.07}  # of the one, too, who was away when they were two
+
+
 def test_joints_that_are_missing_or_not_finite_do_no_harm() -> None:
     poses, _ = standing(50, lengths_m=unusual())
     rng = np.random.default_rng(1)

@@ -335,6 +335,18 @@ def test_bad_takes_are_one_sentence():
             SmoothOptions(**wrong)
 
 
+def test_times_that_are_hardly_apart_are_smoothed_or_refused_in_one_sentence():
+    take = walking()
+    for apart_s in 10.0 ** np.arange(-10, -1):
+        time_s = np.arange(len(take.time_s)) // 2 / 15 + np.arange(len(take.time_s)) % 2 * apart_s
+        close = replace(take, time_s=time_s)
+        if apart_s < 0.9e-6:
+            with pytest.raises(BadInput, match="at least 1e-06 s apart"):
+                smooth_take(close)
+        else:
+            assert np.isfinite(smooth_take(close).root_m).all()
+
+
 def test_one_identity_has_one_deviation_of_stature_over_long_gaps_too():
     time_s = np.arange(60) / 30
     take = without(walking(time_s), np.arange(20, 40))

@@ -165,6 +165,23 @@ def test_smooth_into_a_folder_keeps_the_name_and_the_take(
     assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "raw", "out"}
 
 
+@pytest.mark.parametrize("out", ["clip.npz", "clip", "clip.json", "../raw/clip.npz", "link.npz"])
+@pytest.mark.parametrize("word", ["clip.npz", "clip"])
+def test_smooth_never_replaces_the_take_itself(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, out: str
+) -> None:
+    raw = tmp_path / "raw"
+    assert main(["video", str(clip), "-o", str(raw), "--quiet", "--no-overlay"]) == OK
+    was = (raw / "clip.npz").read_bytes()
+    (raw / "link.npz").symlink_to(raw / "clip.npz")
+    assert main(["smooth", str(raw / word), "-o", str(raw / out)]) == USER_ERROR
+    error = capsys.readouterr().err
+    assert "would replace the take itself" in error and error.count("\n") == 1
+    assert (raw / "clip.npz").read_bytes() == was
+    assert main(["smooth", str(raw / word), "-o", str(raw / "smooth")]) == OK
+    assert (raw / "smooth.npz").is_file()
+
+
 def test_wrong_words_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["video", "a", "--smooth", "twice"], ["smooth", "a.npz"],
                   ["smooth", "a", "-o", "b", "--max-gap", "-1"]):  # fmt: skip

@@ -581,6 +581,28 @@ def test_people_stay_who_they_are_however_slowly_frames_come(step_s: float) -> N
         assert [near(tracks, x) for x in (100, 320, 540)] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("least_s", "most_s"), [(0.6, 1.4), (0.8, 1.3), (1.5, 2.6), (3.0, 5.0)])
+def test_nobody_who_stays_is_lost_where_slow_frames_come_unevenly(least_s, most_s) -> None:
+    tracker = Tracker()
+    steps = np.random.default_rng(1).uniform(least_s, most_s, 60)
+    steps[30] = 2 * np.median(steps[25:30])  # a frame is missed
+    for time_s in np.cumsum(steps):
+        poses = [person(x, person_score=0.5) for x in (150, 450)]
+        tracks = tracker.match(poses, None, time_s)
+        assert [t.track_id for t in tracks] == [1, 2]
+
+
+@pytest.mark.parametrize("step_s", [1 / 30, 0.5, 1.0])
+def test_over_a_pause_nobody_is_matched_by_place(step_s) -> None:
+    tracker = Tracker()
+    for i in range(10):
+        tracker.match([person(300)], picture((300, "red")), i * step_s)
+    for i in range(4):
+        image = picture((300, "green"))
+        tracks = tracker.match([person(300)], image, 9 * step_s + 5.0 + i * step_s)
+    assert [t.track_id for t in tracks] == [2]
+
+
 @pytest.mark.parametrize("start_s", [0.0, 0.1, 7.7, 1234.6])
 def test_who_is_missed_for_one_of_five_frames_in_a_second_is_given_out(start_s: float) -> None:
     tracker = Tracker()

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ from xnect.proportions import Builds, ProportionOptions
 from xnect.refine import RefineOptions, refine
 from xnect.sides import Sides
 from xnect.sure_joints import sure_joints
-from xnect.times import Times
+from xnect.times import LEAST_STEP_S, Times
 from xnect.track import Tracker, TrackOptions
 from xnect.types import Frame, PartialPose, Person, Pose3D, Result
 
@@ -166,13 +167,21 @@ class Pipeline:
 
         Args:
             frames: `Frame`s with their times, or bare pictures.
-            fps: Frame rate of bare pictures.
+            fps: Frame rate of bare pictures, at most 1000.
 
         Raises:
-            BadInput: a frame that is no picture, or a rate that is no positive number.
+            BadInput: a frame that is no picture, one picture in place of several, or a rate that is
+                no positive number, or too high.
         """
-        if not (math.isfinite(fps) and fps > 0):
-            raise BadInput(f"fps must be a positive number, got {fps}")
+        if not (isinstance(fps, Real) and math.isfinite(fps) and fps > 0):
+            raise BadInput(f"fps must be a positive number, got {fps!r}")
+        if fps * LEAST_STEP_S > 1:
+            raise BadInput(f"fps must be at most {1 / LEAST_STEP_S:g}, got {fps}")
+        if isinstance(frames, np.ndarray) and frames.ndim in (2, 3):
+            raise BadInput(
+                f"a stream is made of pictures, got one array of shape {frames.shape}; "
+                "for one picture call the pipeline with it, or give [picture]"
+            )
         tracker, times = Tracker(self.track_options), Times()
         sides, follow = Sides(), Follow()
         builds, hw = self._builds(), None

@@ -17,7 +17,7 @@ change.  Neither median nor quantile cares for the order of frames.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -83,7 +83,7 @@ class ProportionOptions:
     children: float = 0.15  # share of the population; none where the stature is given
     children_m: tuple[float, float] = (1.25, 0.20)  # mean and standard deviation
     given: bool = False  # the stature was told by somebody who knows
-    given_sd_m: float = 0.01  # then, where one person is seen at all
+    given_sd_m: float = 0.01  # then, as long as one person is seen; of several, `adults_sd_m`
     possible_m: tuple[float, float] = (0.5, 2.4)  # a stature beyond is no measurement
     still_m_s: float = 0.35  # an ankle slower than this stands
     still_s: float = 0.1  # over which its speed is measured, or from frame to frame if that is more
@@ -118,6 +118,7 @@ class Builds:
     ) -> None:
         self.options, self.height_m = options, height_m
         self._people: dict[int, _Memory] = {}
+        self._several = False  # people are there, or were
         self._times_s: deque[float] = deque(maxlen=3)  # of the last frames
 
     def __getitem__(self, track_id: int) -> Build:
@@ -138,38 +139,55 @@ class Builds:
         known = tracker.known()
         self._people = {k: m for k, m in self._people.items() if k in known}
         changed = self.observe(tracks, camera, time_s)
+        before = {track.track_id: track.lengths_m for track in tracks}
         for track in tracks:
             if track.stature_sd_m is None and track.track_id not in changed:
                 sd_m = self[track.track_id].stature_sd_m
                 tracker.set_lengths(track.track_id, track.lengths_m, stature_sd_m=sd_m)
         for track_id in changed:
-            before = next(t.lengths_m for t in tracks if t.track_id == track_id)
             build = self[track_id]
             lengths = build.lengths_m * (build.stature_m / self.height_m)
             tracker.set_lengths(track_id, lengths, stature_sd_m=build.stature_sd_m)
-            size = float(body_size(lengths) / body_size(before))
-            if track_id in fitted and abs(size - 1) > 1e-6:
+            if track_id not in fitted:
+                continue
+            size = float(body_size(lengths) / body_size(before[track_id]))
+            if abs(size - 1) > 1e-6:
                 root_m = self._people[track_id].root_m * build.stature_m / REFERENCE_STATURE_M
                 tracker.remember([resized(fitted[track_id], size, root_m)])
 
     def observe(self, tracks: Sequence[Track], camera: Camera, time_s: float) -> list[int]:
-        """Learn from a frame; the identities whose build changed."""
-        changed = []
+        """Learn from a frame; the identities whose build changed, also of people not seen now."""
         self._times_s.append(time_s)
-        for track in tracks:
-            if track.missed_s > 0:
-                continue
+        seen = [track for track in tracks if track.missed_s == 0]
+        changed = self._count(track.track_id for track in seen)
+        for track in seen:
             memory = self._people.setdefault(track.track_id, _Memory(self._first()))
             if self._learn(memory, track.pose, camera, time_s):
-                changed.append(track.track_id)
-        return changed
+                changed.add(track.track_id)
+        return sorted(changed)
+
+    def _count(self, seen: Iterable[int]) -> set[int]:
+        """See whether there are several people; the identities whose build that changes.
+
+        A given stature is that of one person.  Whose it is nobody knows once there are several: who
+        came first is measured anew.
+        """
+        if self._several or len(self._people.keys() | set(seen)) < 2:
+            return set()
+        self._several = True
+        if not self.options.given:
+            return set()
+        for memory in self._people.values():
+            memory.build = replace(self._first(), lengths_m=memory.build.lengths_m)
+            memory.stature_frozen = False
+        return set(self._people)
 
     def alone(self, poses: Sequence[Pose3D], camera: Camera) -> list[Track]:
         """Everybody of a single picture, with the build that it tells: track 0, no past.
 
         Over a known floor the stature is that of somebody who stands, as far as ankles are seen.
         """
-        self._people = {-1 - i: _Memory(self._first()) for i in range(len(poses))}
+        self._several = len(poses) > 1
         tracks = []
         for pose in poses:
             build = self._first()
@@ -265,7 +283,7 @@ class Builds:
         """(share, mean, standard deviation) in m of the groups of which somebody may be."""
         options = self.options
         if options.given:
-            sd_m = options.given_sd_m if len(self._people) <= 1 else options.adults_sd_m
+            sd_m = options.adults_sd_m if self._several else options.given_sd_m
             return [(1.0, self.height_m, sd_m)]
         adults = (1 - options.children, self.height_m, options.adults_sd_m)
         return [adults, (options.children, *options.children_m)]

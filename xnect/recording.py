@@ -32,6 +32,7 @@ from xnect.describe import ARRAYS, FORMAT, FORMAT_VERSION, describe
 from xnect.errors import BadInput, CannotWrite
 from xnect.skeleton import BODY, JOINTS2D, JOINTS3D, Skeleton
 from xnect.spool import Spool, is_spool, records
+from xnect.times import usual_step_s
 from xnect.types import Person, Result
 
 UNCALIBRATED = "uncalibrated: depth is proportional to the assumed height and focal length"
@@ -143,7 +144,7 @@ class RecordingWriter:
     Args:
         path: the `.npz` to make (the ending is added when it is missing); folders are made.
         source: what was recorded, for people: a file name, a URL, a camera.
-        fps: nominal frame rate of the source; without it, that of the median step of the times.
+        fps: nominal frame rate of the source; without it, that of the usual step of the times.
         notes: sentences for people.
         camera: the camera to name when no frame comes.
 
@@ -162,7 +163,7 @@ class RecordingWriter:
     ) -> None:
         if fps is not None and not (math.isfinite(fps) and fps > 0):
             raise BadInput(f"fps must be a positive number or None, got {fps}")
-        self.path = _npz_path(path)
+        self.path = npz_path(path)
         description = {
             "version": __version__,
             "source": source,
@@ -258,7 +259,7 @@ def write_recording(path: str | Path, recording: Recording) -> Path:
     Raises:
         CannotWrite: the folder cannot be written, or the disk is full.
     """
-    path = _npz_path(path)
+    path = npz_path(path)
     _write(path, replace(recording, version=__version__))
     return path
 
@@ -272,7 +273,7 @@ def load_recording(path: str | Path) -> Recording:
         BadInput: there is no such file, or it is damaged or something else.
     """
     path = Path(path)
-    candidates = (path, _npz_path(path), spool_path(_npz_path(path)))
+    candidates = (path, npz_path(path), spool_path(npz_path(path)))
     there = None
     try:
         there = next((p for p in candidates if p.is_file()), None)
@@ -300,7 +301,8 @@ def spool_path(npz: Path) -> Path:
     return npz.with_name(npz.name + ".spool")
 
 
-def _npz_path(path: str | Path) -> Path:
+def npz_path(path: str | Path) -> Path:
+    """Where a recording lies that is called `path`: the ending is added, and stands for `.json`."""
     path = Path(path)
     if path.suffix == ".json":
         path = path.with_suffix("")
@@ -371,10 +373,9 @@ def _current(rows: np.ndarray) -> np.ndarray:
 
 
 def _nominal_fps(time_s: np.ndarray) -> float:
-    """One over the median step of the times; 30 where there is none."""
-    steps = np.diff(time_s)
-    steps = steps[steps > 0]
-    return float(1 / np.median(steps)) if len(steps) else 30.0
+    """One over the usual step of the times; 30 where there is none."""
+    step_s = usual_step_s(time_s)
+    return 30.0 if math.isnan(step_s) else 1 / step_s
 
 
 def _values(camera: Camera) -> dict[str, Any]:

@@ -24,6 +24,7 @@ shape nothing is known of places any more, and people come back by their looks.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,8 +65,8 @@ class Tracker:
         self.options = options
         self._people: list[Memory] = []
         self._time_s = -np.inf
-        self._step_s = np.inf  # between the last two frames
         self._hw: tuple[int, int] | None = None  # of the last picture
+        self._steps_s: deque[float] = deque(maxlen=5)  # between the last frames
         self._given = 0  # highest identity given out
 
     def match(
@@ -88,9 +89,12 @@ class Tracker:
             )
         options, first = self.options, not np.isfinite(self._time_s)
         poses = [p for p in map(_finite, poses) if (p.partial.score > 0).any()]
-        before_s, step_s = self._time_s, self._step_s
-        self._time_s, self._step_s = time_s, time_s - before_s
-        slow = self._step_s <= 1.5 * step_s  # that is how fast frames come: no pause
+        before_s, step_s = self._time_s, time_s - self._time_s
+        usual_s = float(np.median(self._steps_s)) if self._steps_s else np.inf
+        slow = step_s <= 2 * usual_s + _ROUNDING_S  # so frames come, or one was missed: no pause
+        self._time_s = time_s
+        if not first:
+            self._steps_s.append(step_s)
         self._people = [m for m in self._people if time_s - m.time_s <= options.remember_s]
         if image_rgb is not None:
             self._in_picture((image_rgb.shape[0], image_rgb.shape[1]))

@@ -12,6 +12,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solveh_banded
 
+from xnect.errors import BadInput
+
+LEAST_S = 1e-6
+"""Least step of the times: below it the solve has no digits left."""
+
 
 def smoothed(
     time_s: np.ndarray,
@@ -29,6 +34,9 @@ def smoothed(
         weight: one for each row, or (N, C, C) symmetric where the channels are known together.
         cutoff_hz: frequency that is halved; (N,) where it changes with time, which must be slowly.
         order: of the derivative; no more rows than this with a weight stay, straight between them.
+
+    Raises:
+        BadInput: times less than `LEAST_S` apart.
     """
     known = np.asarray(weight.reshape(len(weight), -1).any(1))
     if known.sum() <= order:  # too few to be smoothed
@@ -36,6 +44,10 @@ def smoothed(
             return values.copy()
         columns = [np.interp(time_s, time_s[known], column[known]) for column in values.T]
         return np.stack(columns, 1)
+    if (least_s := np.diff(time_s).min()) < 0.99 * LEAST_S:
+        raise BadInput(
+            f"times must be at least {LEAST_S:g} s apart to be smoothed, got {least_s:.3g} s"
+        )
     values = np.where(known[:, None], values, 0.0)
     each = weight * _share_s(time_s).reshape(-1, *[1] * (weight.ndim - 1))
     bands = penalty(time_s, order, cutoff_hz)

@@ -120,7 +120,7 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[Frame]:
         start, last, index = self._first.time or 0.0, 0.0, 0
-        increasing = Times(warn=False)
+        increasing = Times(warn=False, doubt=False)  # files have true pauses
         for decoded in self._decoded():
             time_s = index / self.fps if decoded.time is None else decoded.time - start
             last = increasing(time_s)

@@ -23,6 +23,7 @@ from xnect.describe import WORLD_FROM_CAMERA
 from xnect.errors import BadInput
 from xnect.recording import Recording
 from xnect.skeleton import Skeleton
+from xnect.times import usual_step_s
 
 NAMES: dict[str, str] = {
     "pelvis": "Hips", "spine": "Spine", "neck": "Neck", "head": "Head",
@@ -39,6 +40,10 @@ round times to milliseconds, and a person moves less than 2 mm meanwhile."""
 
 PAUSED = 0.8
 """Share of the nominal step below which the usual step is another: a mean rate counts pauses in."""
+
+MOST_FRAMES = 100
+"""Frames of the file for one of the take, at most: where times are bad, or a pause is very long,
+the step becomes longer."""
 
 
 def bvh(path: str | Path, recording: Recording, track_id: int) -> Path:
@@ -138,9 +143,10 @@ def _grid(recording: Recording, times_s: np.ndarray) -> tuple[np.ndarray, float]
     off = np.abs(frames_s - first_s - step_s * np.arange(len(frames_s))).max()
     if off <= REGULAR_STEPS * step_s:
         return frames_s, step_s
-    usual_s = float(np.median(np.diff(frames_s)))
+    usual_s = usual_step_s(frames_s)
     if not PAUSED * nominal_s <= usual_s <= nominal_s / PAUSED:
         nominal_s = usual_s
+    nominal_s = max(nominal_s, float(last_s - first_s) / (MOST_FRAMES * len(frames_s)))
     count = int(np.floor((last_s - first_s) / nominal_s + 1e-6)) + 1
     return first_s + nominal_s * np.arange(count), nominal_s
 
