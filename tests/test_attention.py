@@ -23,15 +23,18 @@ def trained_like(side: int = 4) -> Attention:
 
 
 def test_a_refiner_that_gets_attention_says_what_it_said(tmp_path) -> None:
+    without = Refiner(REFINERS["s"]).eval()
+    without.load_state_dict(load_refiner(bundled("refiner", "open")).state_dict(), strict=False)
+    notes = {"architecture": "xnect refiner", "preset": "s"}
+    save_weights(tmp_path / "s.safetensors", without.state_dict(), notes)
     with_attention = Refiner(REFINERS["sa"])
-    start_from(with_attention, None, bundled("refiner", "open"))
+    start_from(with_attention, None, tmp_path / "s.safetensors")
     save_weights(
         tmp_path / "sa.safetensors",
         with_attention.state_dict(),
         {"architecture": "xnect refiner", "preset": "sa"},
     )
     images = torch.randn(2, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(1))
-    without = load_refiner(bundled("refiner", "open"))
     with torch.no_grad():
         said = load_refiner(tmp_path / "sa.safetensors")(images)
         for ours, theirs in zip(said, without(images), strict=True):

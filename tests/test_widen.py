@@ -8,7 +8,8 @@ from torch import nn
 
 from xnect.errors import BadWeights
 from xnect.model import bundled, load_refiner
-from xnect.refiner import REFINERS, Refiner
+from xnect.refiner import REFINERS, SIDE_PX, Refiner
+from xnect.train.checkpoint import save_weights
 from xnect.train.refiner import start_from
 from xnect.train.widen import widened
 
@@ -22,16 +23,28 @@ def test_the_wide_refiner_says_what_the_narrow_one_says(narrow: Refiner) -> None
     wide = Refiner(REFINERS["m"])
     start_from(wide, None, bundled("refiner", "open"))
     wide.eval()
-    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         for ours, theirs in zip(wide(images), narrow(images), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
+def test_a_wide_refiner_begins_as_one_without_attention_too(narrow: Refiner, tmp_path) -> None:
+    plain = Refiner(REFINERS["s"])
+    plain.load_state_dict(narrow.state_dict(), strict=False)
+    save_weights(tmp_path / "s.safetensors", plain.state_dict(), {"architecture": "xnect refiner"})
+    wide = Refiner(REFINERS["m"])
+    start_from(wide, None, tmp_path / "s.safetensors")
+    images = torch.randn(2, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for ours, theirs in zip(wide.eval()(images), plain.eval()(images), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2)  # halves in the file
+
+
 def test_copies_of_a_channel_learn_differently(narrow: Refiner) -> None:
     wide = Refiner(REFINERS["m"])
     wide.load_state_dict(widened(narrow.state_dict(), wide), strict=False)
-    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(1))
     sum(m.square().mean() for m in wide(images)).backward()
     apart = 0
     layers = [m for m in wide.modules() if isinstance(m, nn.Conv2d) and m.in_channels > 3]

@@ -58,11 +58,11 @@ REFINERS = {
     "s": RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context),
     "sa": RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context, attention=192),
     "m": RefinerPreset(
-        _S.backbone, 2 * _S.width, twice(_S.pose2d), twice(_S.pose3d), 2 * _S.context
+        _S.backbone, 2 * _S.width, twice(_S.pose2d), twice(_S.pose3d), 2 * _S.context, attention=192
     ),
 }
 """`s` is Stage I's preset `s`, whose weights can be the start; `sa` has attention besides; `m` is
-twice as wide (`xnect.train.widen`).  Both start from `s`."""
+`sa` at twice the width (`xnect.train.widen`).  `sa` starts from `s`, `m` from either."""
 
 BLOCKS = 4
 """Of the attention."""

@@ -191,12 +191,12 @@ def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> N
             state |= from_stage1(load_file(stage1))
         if refiner is not None:
             state |= load_file(refiner)
-        wide = network.state_dict()["heatmaps.weight"].shape[1]
-        if "heatmaps.weight" in state and 2 * state["heatmaps.weight"].shape[1] == wide:
-            state = widened(state, network)
         if not any(name.startswith("attention.") for name in state):
             fresh = {n: v for n, v in network.state_dict().items() if n.startswith("attention.")}
             state = fresh | state
+        wide = network.state_dict()["heatmaps.weight"].shape[1]
+        if "heatmaps.weight" in state and 2 * state["heatmaps.weight"].shape[1] == wide:
+            state = widened(state, network)
         left = network.load_state_dict(state, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BadWeights(f"{path} does not fit the refiner: {error}") from error
