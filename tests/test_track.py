@@ -11,7 +11,7 @@ from xnect.errors import BadInput
 from xnect.kinematics import RIG
 from xnect.resizing import scaled_points, scaled_pose
 from xnect.skeleton import FACE, J2D
-from xnect.track import Tracker, TrackOptions
+from xnect.track import Tracker, TrackOptions, _of_their_own
 from xnect.track_extent import made_of
 from xnect.track_match import assigned, in_turn
 from xnect.track_return import shares
@@ -775,3 +775,27 @@ def test_in_pictures_of_another_shape_people_alike_are_new_and_nobody_is_there_t
     assert max(len(ids) for ids in given) == 2
     assert given[-1] == given[-10]
     assert len(given[-1]) == 2
+
+
+def test_a_second_look_at_the_nearer_one_draws_no_number_over() -> None:
+    tracker, near_px, far_px = Tracker(), 200.0, 300.0
+    for i in range(30):
+        hidden = 10 <= i < 20
+        sway = 1.0 * (i - 19) if hidden else 0.0  # the copy is where the nearer one will be
+        one, other = person(near_px + sway), person(far_px)
+        if hidden:
+            other = half(other, person(near_px))
+            partial = replace(other.partial, person_score=0.5, score=np.full(18, 0.6))
+            partial.score[FACE] = 0.1
+            other = replace(other, partial=partial)
+        tracks = tracker.match([one, other], None, i / 30)
+        if i == 0:
+            first = near(tracks, near_px), near(tracks, far_px)
+    assert (near(tracks, near_px), near(tracks, far_px)) == first
+
+
+def test_poses_of_their_own_are_kept_in_their_order() -> None:
+    poses = [person(x) for x in (420, 120, 270)]
+    assert _of_their_own(poses, TrackOptions()) == poses
+    copies = [replace(p, partial=replace(p.partial, person_score=0.3)) for p in poses]
+    assert _of_their_own([*copies, *poses], TrackOptions()) == poses

@@ -2,8 +2,8 @@
 
 1. Everybody seen not long ago is predicted, and the poses are assigned as a whole
    (`track_match`): first to those who have an identity, what they leave to newcomers without one.
-2. What is left is a newcomer, except for a pose that lies on a matched person's joints, or whose
-   joints are those of several of them.
+   A pose whose joints are those of surer ones is nobody.
+2. What is left is a newcomer, except for a pose that lies on a matched person's joints.
 3. A newcomer of `least_joints` is given out when seen in `confirm_frames` frames (longer when its
    joints are doubtful: `trial_s`), or at once when sure enough, nobody overlaps and nobody vanished
    just now: as somebody who was lost when that is `again_at_least` probable,
@@ -89,6 +89,7 @@ class Tracker:
             )
         options, first = self.options, not np.isfinite(self._time_s)
         poses = [p for p in map(_finite, poses) if (p.partial.score > 0).any()]
+        poses = _of_their_own(poses, options)
         before_s, step_s = self._time_s, time_s - self._time_s
         usual_s = float(np.median(self._steps_s)) if self._steps_s else np.inf
         slow = step_s <= 2 * usual_s + _ROUNDING_S  # so frames come, or one was missed: no pause
@@ -121,8 +122,7 @@ class Tracker:
             left.remove(k)
         for k in sorted(left, key=lambda k: -partials[k].person_score):
             known = [m.seen for m in self._people if m.time_s == time_s]
-            ghost = (distances(known, [partials[k]]) < options.same_2d).any()
-            if not ghost and made_of(partials[k], known, options.same_2d) < options.made_of:
+            if not (distances(known, [partials[k]]) < options.same_2d).any():
                 born = newborn(poses[k], looks[k], sizes[k], time_s, px, options)
                 born.beside_s = -np.inf if alone[k] else time_s
                 self._people.append(born)
@@ -267,6 +267,20 @@ _ROUNDING_S = 1e-6  # of times: at five frames per second one step is `coast_s`
 def _unit_px(hw: tuple[int, ...]) -> float:
     """Pixels of the unit in which `TrackOptions.filter_px` is told."""
     return max(hw) / 512
+
+
+def _of_their_own(poses: list[Pose3D], options: TrackOptions) -> list[Pose3D]:
+    """The poses without those that are made of surer ones.
+
+    Where people overlap the networks see one of them twice, or the face of one on the body of the
+    other besides: taken for somebody who is hidden it would draw that one's number over.
+    """
+    kept: list[int] = []
+    for k in sorted(range(len(poses)), key=lambda k: -poses[k].partial.person_score):
+        others = [poses[i].partial for i in kept]
+        if made_of(poses[k].partial, others, options.same_2d) < options.made_of:
+            kept.append(k)
+    return [poses[k] for k in sorted(kept)]
 
 
 def _finite(pose: Pose3D) -> Pose3D:

@@ -22,7 +22,7 @@ class TrackOptions:
     doubt: float = 0.2  # price of having been missed, at most: who was just seen goes first
     most_speed_m_s: float = 3.0  # across the picture; a merged pose must not throw anybody away
     same_2d: float = 0.25  # torsos: a new pose this near to a matched one is its ghost
-    made_of: float = 0.75  # share of joints that are joints of others: no body of its own
+    made_of: float = 0.7  # share of joints that are joints of surer poses: no body of its own
     confirm_frames: int = 3
     trial_s: float = 0.5  # seen so long before a new number is given, of `shown_at_least` quality
     trial_below: tuple[float, float] = (0.63, 0.72)  # quality: of somebody alone; beside others
