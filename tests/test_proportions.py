@@ -16,7 +16,6 @@ from xnect.proportions import (
     LIFTER,
     Builds,
     ProportionOptions,
-    combined,
     lengths_of,
     log_bones,
     resized,
@@ -24,6 +23,7 @@ from xnect.proportions import (
 from xnect.rig import JOINTS, RIG, SOLES_M
 from xnect.rotations import matrix_from_rotvec
 from xnect.skeleton import BODY, FLIP3D, J3D, ROOT
+from xnect.stature import combined
 from xnect.track import Track, Tracker
 from xnect.types import PartialPose, Pose3D
 

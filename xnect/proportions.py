@@ -26,9 +26,8 @@ import numpy as np
 from xnect.calib.camera import Camera
 from xnect.calib.floor import Floor
 from xnect.evidence import body_size
-from xnect.place import place
-from xnect.rig import SOLES_M
-from xnect.skeleton import BODY, J2D, J3D, REFERENCE_STATURE_M, SEEN_AS
+from xnect.skeleton import BODY, J2D, J3D, REFERENCE_STATURE_M
+from xnect.stature import ANKLES_2D, Statures, combined, statures_m
 from xnect.track import Track, Tracker
 from xnect.track_memory import resized
 from xnect.types import Person, Pose3D
@@ -192,7 +191,7 @@ class Builds:
         for pose in poses:
             build = self._first()
             if self.options.stature and camera.floor is not None:
-                seen = pose.partial.score[_ANKLES_2D] >= self.options.score_2d
+                seen = pose.partial.score[ANKLES_2D] >= self.options.score_2d
                 found = self._of_ankles(statures_m(pose, camera, camera.floor), seen)
                 if found is not None:
                     stature_m, sd_m = self._combined(np.array([found]))
@@ -240,8 +239,8 @@ class Builds:
         options = self.options
         measured = statures_m(pose, camera, floor)
         memory.root_m = measured.root_m
-        rays = camera.rays(pose.partial.joints_px[_ANKLES_2D])
-        seen = pose.partial.score[_ANKLES_2D] >= options.score_2d
+        rays = camera.rays(pose.partial.joints_px[ANKLES_2D])
+        seen = pose.partial.score[ANKLES_2D] >= options.score_2d
         memory.ankles.append((time_s, np.where(seen[:, None], rays, np.nan)))
         while len(memory.ankles) > 2 and time_s - memory.ankles[1][0] >= options.still_s:
             memory.ankles.popleft()
@@ -305,20 +304,7 @@ class _Memory:
     stature_frozen: bool = False
 
 
-class Statures(NamedTuple):
-    """What each ankle, left and right, says if it stands; nan where it says nothing."""
-
-    stature_m: np.ndarray  # (2,)
-    sd_m: np.ndarray  # (2,)
-    depth_m: np.ndarray  # (2,) of the ankle, of a body of 1.70 m
-    root_m: np.ndarray  # (3,) of that body
-
-
 _LASTING = 0.7  # share of a frame's standard deviation that lasts: floor, pose, shoes
-_SHOWN = np.array([j for j, k in enumerate(SEEN_AS) if k >= 0 and j != J3D["neck"]])
-_SHOWN_2D = np.array([SEEN_AS[j] for j in _SHOWN])
-_ANKLES = [J3D["left_ankle"], J3D["right_ankle"]]
-_ANKLES_2D = [J2D["left_ankle"], J2D["right_ankle"]]
 _HERE = {
     "hip": ("hip",), "knee": ("hip", "knee"), "ankle": ("knee", "ankle"),
     "shoulder": ("shoulder",), "elbow": ("shoulder", "elbow"), "wrist": ("elbow", "wrist"),
@@ -382,52 +368,6 @@ def _bones(name: str) -> list[tuple[int, list[int]]]:
         (J3D[f"{side}_{name}"], [J2D[f"{side}_{part}"] for part in _HERE[name]])
         for side in ("left", "right")
     ]
-
-
-def statures_m(pose: Pose3D, camera: Camera, floor: Floor) -> Statures:
-    """The stature of somebody who stands on the left, or on the right ankle's foot.
-
-    Seen from the camera, a body that is larger by a factor is farther by it.  The factor that puts
-    the sole on the floor is d / (s - n . X), with the ankle at X and s above the sole when the
-    stature is 1.70 m, and d the height of the camera.
-
-    Its standard deviation is from that of the lifted ankle's depth, of the body's, and of the
-    pixel.
-    """
-    joints, partial = pose.joints_m, pose.partial
-    seen = np.where(np.isfinite(partial.joints_px).all(-1), partial.score, 0.0)
-    pixels = np.where(seen[:, None] > 0, partial.joints_px, 0.0)
-    rays = camera.rays(pixels)
-    placed = place(joints[None, _SHOWN], rays[None, _SHOWN_2D], seen[None, _SHOWN_2D])
-    depth = placed.root_m[0, 2] + joints[_ANKLES, 2]
-    ankle = np.concatenate([rays[_ANKLES_2D], np.ones((2, 1))], 1) * depth[:, None]
-    below = SOLES_M["ankle"] - ankle @ np.array(floor.normal)
-    good = (seen[_ANKLES_2D] > 0) & (depth > 0.3) & (below > 0.05) & placed.sure[0]
-    factor = floor.distance_m / np.where(good & np.isfinite(below), below, np.nan)
-    stature = REFERENCE_STATURE_M * factor
-    share = np.sqrt(0.03**2 + (0.08 / depth) ** 2 + (0.03 / np.where(good, below, 1)) ** 2)
-    return Statures(stature, stature * share, depth, placed.root_m[0])
-
-
-def combined(
-    value_m: float, sd_m: float, population: Sequence[tuple[float, float, float]]
-) -> tuple[float, float]:
-    """A measured stature with the population: mean and standard deviation, m.
-
-    Args:
-        value_m: measured.
-        sd_m: of the measurement.
-        population: (share, mean, standard deviation) of each group, normally distributed.
-    """
-    share, mean, sd = np.array(population).T
-    total = sd**2 + sd_m**2
-    log = np.log(share) - 0.5 * np.log(total) - 0.5 * (value_m - mean) ** 2 / total
-    weight = np.exp(log - log.max())
-    weight /= weight.sum()
-    each = (value_m * sd**2 + mean * sd_m**2) / total
-    variance = sd**2 * sd_m**2 / total
-    middle = float(weight @ each)
-    return middle, float(np.sqrt(weight @ (variance + (each - middle) ** 2)))
 
 
 def _last(count: int, options: ProportionOptions) -> bool:
