@@ -5,9 +5,7 @@ only in part: it knows a mean body and shrinks towards it.  `LIFTER` says, per b
 logarithm answers to the true one; what has no entry there it does not show, and keeps the length
 of the mean body.  Measurement and population are combined by inverse variance.
 
-*Stature*.  One camera sees shape, not size: somebody twice as tall and twice as far looks the same.
-A known floor tells: the ray through an ankle that stands meets the floor (less the sole) at one
-depth only, and that over the depth of the ankle of a body of 1.70 m is the stature over 1.70 m.
+*Stature* is told by a known floor (`stature`): a body that is larger by a factor is farther by it.
 A quantile over frames is combined with the population: adults, and some children.
 
 Both are given to the tracker only in a few steps, and then frozen: between steps bones do not
