@@ -51,16 +51,17 @@ def steps(shared: Path, out: Path, empty: Path | None, lane: str) -> Iterator[St
     if lane == "research":
         clips, demo = out / "clips", out / "demo"
         run = (PYTHON, "-m", "xnect.demo")
+        taken = sorted(p for p in (shared / "clips").glob("*") if p.suffix in (".mp4", ".gif"))
+        recordings = [clips / f"{path.stem}.npz" for path in taken]
         six = clips / "pexels_3196293_six_people_exercise.npz"
         yield Step(
             "clips",
             (
                 (*run, "video", str(shared / "clips"), "-o", str(clips)),
                 _eval("clip", six, result="six_people_s.json"),
-                (PYTHON, "-m", "xnect.eval", "clip", "EVERY", str(clips), "--json",
-                 str(RESULTS / "real_clips_s.json")),
+                _eval("clip", *recordings, result="real_clips_s.json"),
             ),
-        )  # fmt: skip
+        )
         truth = ROOT / "demo" / "demo_truth.npz"
         guessed = out / "guessed"
         yield Step(
@@ -95,14 +96,10 @@ def run(step: Step, out: Path) -> bool:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (out / f"{step.name}.txt").open("w", encoding="utf-8") as file:
         for command in step.commands:
-            words = list(command)
-            if "EVERY" in words:  # recordings that an earlier command wrote
-                at = words.index("EVERY")
-                words[at : at + 2] = map(str, sorted(Path(words[at + 1]).glob("*.npz")))
-            file.write(f"$ {' '.join(words)}\n")
+            file.write(f"$ {' '.join(command)}\n")
             file.flush()
             done = subprocess.run(
-                words, cwd=ROOT, stdout=file, stderr=subprocess.DEVNULL, env=environment,
+                command, cwd=ROOT, stdout=file, stderr=subprocess.DEVNULL, env=environment,
                 check=False,
             )  # fmt: skip
             if done.returncode:
