@@ -1,8 +1,8 @@
 """How tall somebody is over a known floor, by the ankles that stand, and with the population.
 
 One camera sees shape, not size: somebody twice as tall and twice as far looks the same.  The floor
-tells: the ray through an ankle that stands meets it (less the sole) at one depth only, and that over
-the depth of the ankle of a body of 1.70 m is the stature over 1.70 m.
+tells: the ray through an ankle that stands meets it (less the sole) at one depth only, and that
+over the depth of the ankle of a body of 1.70 m is the stature over 1.70 m.
 """
 
 from __future__ import annotations
