@@ -1,6 +1,6 @@
 """Every figure of accuracy in the README, by the README's own commands, for one lane of weights.
 
-    python benchmarks/accuracy.py --empty ROOMS       # default weights, about 25 minutes
+    python benchmarks/accuracy.py --empty ROOMS       # default weights, five minutes on two cores
     python benchmarks/accuracy.py --lane open         # the open lane's column
     python benchmarks/accuracy.py --only pose2sim lspet
 
