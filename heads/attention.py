@@ -13,6 +13,18 @@ GROWTH = 4
 """Hidden channels of the block's two linear layers, of its own."""
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention (Vaswani et al. 2017, equation 1): (B, heads, N, c) -> the same.
+
+    Torch's own for the CPU is slow where it learns in bfloat16: of 100 tokens it takes four to
+    five times as long as the two products written out.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value)
+    alike = query.shape[-1] ** -0.5 * query @ key.transpose(-1, -2)
+    return alike.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+
+
 class Block(nn.Module):
     """(B, N, C) tokens -> the same: self-attention, then two linear layers, each added.
 
@@ -33,7 +45,7 @@ class Block(nn.Module):
         """(B, N, C) -> (B, N, C)."""
         seen = self.query_key_value(self.norm_before(tokens))  # then (3, B, heads, N, c)
         seen = seen.unflatten(2, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(seen[0], seen[1], seen[2])
+        seen = attend(seen[0], seen[1], seen[2])
         tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
         added: Tensor = self.shrink(F.gelu(self.grow(self.norm_between(tokens))))
         return tokens + added
