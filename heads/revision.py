@@ -48,7 +48,7 @@ class Revision(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor, heatmaps: Tensor) -> tuple[Tensor, ...]:
-        """Features (B, C, side, side), logits (B, J, 2 side, 2 side) -> corrections, by `outputs`."""
+        """(B, C, side, side), logits (B, J, 2 side, 2 side) -> corrections, by `outputs`."""
         said = F.pixel_unshuffle(heatmaps / LOGIT, FINER)
         seen = self.take(torch.cat([features, said], 1))
         tokens = seen.flatten(2).transpose(1, 2) + self.places

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from xnect.errors import BadWeights
-from xnect.heads.attention import HEAD, Attention
+from xnect.heads.attention import HEAD, Attention, attend
 from xnect.model import bundled, load_refiner
 from xnect.refiner import REFINERS, SIDE_PX, Refiner
 from xnect.train.checkpoint import save_weights
@@ -82,3 +82,19 @@ def test_it_begins_as_nothing_and_learns() -> None:
     attention(features).square().sum().backward()
     assert attention.join.weight.grad is not None
     assert attention.join.weight.grad.abs().max() > 0
+
+
+def test_attention_in_halves_is_torchs_own_with_its_gradients() -> None:
+    """On a CPU in bfloat16 the products are written out."""
+    random = torch.Generator().manual_seed(4)
+    halves = [torch.randn(2, 3, 20, HEAD, generator=random).bfloat16() for _ in range(3)]
+    weight = torch.randn(2, 3, 20, HEAD, generator=random)
+    results = []
+    for kind in (torch.bfloat16, torch.float32):
+        inputs = [part.to(kind).detach().clone().requires_grad_() for part in halves]
+        out = attend(inputs[0], inputs[1], inputs[2])
+        (out.float() * weight).sum().backward()
+        results.append([out, *(part.grad for part in inputs)])
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.dtype == torch.bfloat16
+        torch.testing.assert_close(ours.float(), theirs, rtol=0.03, atol=0.03)
