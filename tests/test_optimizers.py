@@ -61,17 +61,17 @@ def test_the_matrices_of_attention_are_inner_weights():
     network = Attention(8, HEAD, 1, 4)
     nn.init.normal_(network.join.weight)  # from 0 nothing before it would learn
     weights = inner_weights(network)
-    assert [tuple(w.shape) for w in weights] == [(3 * HEAD, HEAD), (HEAD, HEAD)] + [
-        (4 * HEAD, HEAD),
-        (HEAD, 4 * HEAD),
-    ]
+    sizes = ((3 * HEAD, HEAD), (HEAD, HEAD), (4 * HEAD, HEAD), (HEAD, 4 * HEAD))
+    assert tuple(tuple(w.shape) for w in weights) == sizes
     before = [w.detach().clone() for w in weights]
-    optimizer = make_optimizer(network, MUON)
+    optimizer = make_optimizer(
+        network, TrainOptions(optimizer="muon", learning_rate=0.01, weight_decay=0.0)
+    )
     network(torch.randn(2, 8, 4, 4)).square().mean().backward()
     optimizer.step()
     for weight, old in zip(weights, before, strict=True):
-        sides = torch.linalg.svdvals(weight.detach() - old)
-        assert sides.max() < 4 * sides.min()  # a plain gradient is of low rank
+        sides = torch.linalg.svdvals(weight.detach() - old) / 0.01 / (0.2 * max(old.shape) ** 0.5)
+        assert 0.7 < sides.max() < 1.4  # AdamW's first step is one of signs: 2 and more
 
 
 @needs_muon
