@@ -71,7 +71,7 @@ def test_the_matrices_of_attention_are_inner_weights():
     optimizer.step()
     for weight, old in zip(weights, before, strict=True):
         sides = torch.linalg.svdvals(weight.detach() - old) / 0.01 / (0.2 * max(old.shape) ** 0.5)
-        assert 0.7 < sides.max() < 1.4  # AdamW's first step is one of signs: 2 and more
+        assert 0.7 < sides.max() < 1.4
 
 
 @needs_muon
