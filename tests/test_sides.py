@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xnect.resizing import scaled_points, scaled_pose
-from xnect.sides import ARMS, LEGS, SideOptions, Sides, _carried, exchanged
+from xnect.sides import ARMS, LEGS, SideOptions, Sides, exchanged
 from xnect.skeleton import FLIP2D, FLIP3D, J2D
 from xnect.types import PartialPose, SecondPlaces
 
@@ -181,15 +181,27 @@ def test_legs_on_the_wrong_side_come_right_by_the_shoulders(facing):
     assert wrong(given, true, LEGS) == (facing == 0)
 
 
-def test_beliefs_are_chances():
-    """Carrying a belief on keeps it one, and a link that says nothing leaves no belief."""
-    chances = np.array([[0.6, 0.1], [0.2, 0.1]])
-    carried = np.exp(_carried(np.log(chances), np.array([2.0, -1.0])))
-    assert carried.sum() == pytest.approx(1)
-    np.testing.assert_allclose(np.exp(_carried(np.log(chances), np.zeros(2))), 0.25)
-    np.testing.assert_allclose(
-        np.exp(_carried(np.log(chances), np.array([50.0, -50.0]))), chances[:, ::-1]
-    )
+@pytest.mark.parametrize("fps", [30, 60])
+def test_a_network_that_is_mistaken_for_a_while_is_not_believed(fps):
+    """Right for a second, then sure of the other sides for half of one: one event, not many."""
+    sides, sure = Sides(), np.full(18, 2.0, np.float32)
+    for frame in range(int(1.5 * fps)):
+        true = walker(frame / fps, turn=0.3)
+        seen = pose(true) if frame < fps else exchanged(pose(true), True, True)
+        given = sides.update([replace(seen, margin=sure)], frame / fps)[0]
+        assert not wrong(given, true, ARMS)
+        assert not wrong(given, true, LEGS)
+
+
+def test_who_was_seen_wrongly_first_comes_right():
+    """Sure of the other sides for half a second; two seconds later the labels have changed."""
+    sides, sure = Sides(), np.full(18, 2.0, np.float32)
+    for frame in range(int(2.5 * FPS)):
+        true = walker(frame / FPS, turn=0.3)
+        seen = exchanged(pose(true), True, True) if frame < FPS / 2 else pose(true)
+        given = sides.update([replace(seen, margin=sure)], frame / FPS)[0]
+    assert not wrong(given, true, ARMS)
+    assert not wrong(given, true, LEGS)
 
 
 @pytest.mark.parametrize("fps", [2, 5, 8, 10, 15, 30, 60])

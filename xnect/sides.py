@@ -8,7 +8,7 @@ labelled right or exchanged, as the states of a hidden Markov chain:
 * how well the joints continue the motion of those before them, as labelled or exchanged, carries
   the belief on;
 * how much surer the network was of its own labels than of exchanged ones (`PartialPose.margin`) is
-  the evidence of the frame, weak, because the errors of neighbouring frames are the same error;
+  the evidence of the frame; the errors of neighbouring frames are the same error (`side_belief`);
 * and that shoulders and hips face one way, weak for the same reason: exchanged legs after the legs
   crossed come right again.
 
@@ -26,6 +26,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from xnect.resizing import scale_between, scaled_points
+from xnect.side_belief import begun, carried, drifted, evidence, log_odds, of_sides, relabelled
 from xnect.skeleton import FLIP2D, FLIP3D, J2D, JOINTS2D
 from xnect.two_places import Paths, PlaceOptions, followed
 from xnect.types import PartialPose, SecondPlaces
@@ -41,7 +42,9 @@ class SideOptions:
     vote: float = 0.6  # of the network's margin, squared: small ones are as often wrong as right;
     # at 30 frames per second, as `facing`; less for each frame where there are more
     margin_at_most: float = 2.5
-    unclear: float = 0.5  # a link of fewer log-odds says nothing: wait for a clearer frame
+    mistaken: float = 0.2  # share of the time in which the network is sure of the wrong sides
+    lasts_s: float = 0.5  # and about how long it is when it is
+    unclear: float = 0.75  # a link of fewer log-odds says nothing: wait for a clearer frame
     together: float = 0.4  # of their distance before: two joints nearer than that are seen as one
     facing: float = 0.2  # log-odds of shoulders and hips that face one way
     belief_at_most: float = 10.0
@@ -64,7 +67,7 @@ class _Memory:
     joints_px: np.ndarray  # (18, 2)
     speed_px_s: np.ndarray  # (18, 2)
     seen: np.ndarray  # (18,) bool
-    belief: np.ndarray  # (2, 2) log of the chances: arms given out right, or not; legs so
+    belief: np.ndarray  # (2, 2, 2, 2) of the sides that were given out (`side_belief`)
     part_s: np.ndarray  # (2,) time of the frame in which the sides of arms and legs were clear
     time_s: float
     paths: Paths | None  # of `two_places`
@@ -89,15 +92,11 @@ class Sides:
         before = _matched(people, self._known, time_s, o)
         out, known = [], []
         for person, memory in zip(people, before, strict=True):
-            belief = _seen(person, o)
             links = np.zeros(2) if memory is None else _links(person, memory, time_s, o)
-            if memory is not None:  # more frames in a second are not more evidence
-                belief = belief * min(30 * (time_s - memory.time_s), 1.0)
-                belief = belief + _carried(memory.belief, links)
-            belief = np.maximum(belief - belief.max(), -o.belief_at_most)
-            swapped = np.unravel_index(belief.argmax(), belief.shape)
-            given = exchanged(person, bool(swapped[0]), bool(swapped[1]))
-            belief = belief[swapped[0] ^ np.arange(2)][:, swapped[1] ^ np.arange(2)]
+            belief = _believed(person, memory, links, time_s, o)
+            sides = of_sides(belief)
+            arms, legs = map(bool, np.unravel_index(sides.argmax(), sides.shape))
+            given, belief = exchanged(person, arms, legs), relabelled(belief, arms, legs)
             size = _size(given.joints_px, given.score > 0)
             paths = None if memory is None else memory.paths
             placed, paths = followed(given, size, paths, time_s, o.places)
@@ -202,22 +201,23 @@ def _matched(
     return before
 
 
-def _carried(belief: np.ndarray, links: np.ndarray) -> np.ndarray:
-    """(2, 2), (2,) -> (2, 2): those before were right and go on, or were not and do not."""
-    for part, link in enumerate(links):
-        stays, turns = -np.logaddexp(0, -link), -np.logaddexp(0, link)
-        belief = np.logaddexp(belief + stays, np.flip(belief, part) + turns)
-    return belief
-
-
-def _seen(person: PartialPose, o: SideOptions) -> np.ndarray:
-    """(2, 2) what this frame says of its labels: arms right, or not; legs so.  Log of chances.
+def _believed(
+    person: PartialPose, memory: _Memory | None, links: np.ndarray, time_s: float, o: SideOptions
+) -> np.ndarray:
+    """(2, 2, 2, 2) of the labels of this frame, after it and those before.
 
     The network is surer of right ones, and nobody turns hips and shoulders to opposite sides.
     """
     arms, legs = o.vote * _votes(person, o) ** 2
-    alike = o.facing * _alike(person)
-    return np.array([[alike, -legs], [-arms, alike - arms - legs]])
+    belief = evidence(float(arms), float(legs), o.facing * _alike(person))
+    if memory is None:
+        belief = belief + begun(o.mistaken)
+    else:
+        passed_s = time_s - memory.time_s
+        belief = belief * min(30 * passed_s, 1.0)  # more frames in a second are not more evidence
+        before = carried(memory.belief, links)
+        belief = belief + drifted(before, passed_s, o.mistaken, o.lasts_s)
+    return np.maximum(belief - belief.max(), -o.belief_at_most)
 
 
 def _alike(person: PartialPose) -> float:
@@ -229,12 +229,6 @@ def _alike(person: PartialPose) -> float:
     across = np.array([joints[0] - joints[1], joints[2] - joints[3]])
     size = _size(person.joints_px, person.score > 0)
     return float(np.clip((across[0] @ across[1]) / (0.1 * size) ** 2, -1, 1))
-
-
-def _log_odds(belief: np.ndarray) -> np.ndarray:
-    """(2, 2) -> (2,) log-odds that arms, and that legs, are right."""
-    arms, legs = np.logaddexp.reduce(belief, 1), np.logaddexp.reduce(belief, 0)
-    return np.array([arms[0] - arms[1], legs[0] - legs[1]])
 
 
 def _votes(person: PartialPose, o: SideOptions) -> np.ndarray:
@@ -289,7 +283,7 @@ def _remembered(
     speed[both] = 0.5 * memory.speed_px_s[both] + 0.5 * (joints - memory.joints_px)[both] / gap
     belief, seen = belief.copy(), seen.copy()
     was = _predicted(memory, time_s)
-    odds, odds_before = _log_odds(belief), _log_odds(memory.belief)
+    odds, odds_before = log_odds(belief), log_odds(memory.belief)
     for k, part in enumerate(PARTS):
         surer = odds_before[k] > odds[k] and time_s - memory.part_s[k] < o.remembered_s
         if unclear[k] and surer:
