@@ -62,8 +62,8 @@ class Weights:
     root: float = 3.0  # of the root across the view, at 30 frames/s
     floor: float = 2.5  # of heights and of standing feet, when the floor is known
     sunk: float = 12.0  # times `floor`, of heights below the floor, where nobody is
-    soft_3d_m: float = 0.7  # beyond this a lifted joint is an outlier
-    soft_2d_m: float = 0.4
+    soft_3d_m: float = 0.5  # beyond this a lifted joint is an outlier
+    soft_2d_m: float = 0.3
     soft_turn_rad: float = 0.2  # a joint that turns by more in a frame turns suddenly
     soft_slip_m: float = 0.015  # a foot that moves by more in a frame does not stand
     stand: float = 1.5  # of standing feet, when no floor is known
