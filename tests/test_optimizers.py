@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from xnect.errors import BadInput, UnknownName
-from xnect.heads.attention import HEAD, Attention
 from xnect.network import channels_last
 from xnect.refiner import Refiner
 from xnect.train.optimizers import ADAM_SHARE, Optimizers, as_matrix, inner_weights, make_optimizer
@@ -52,26 +51,6 @@ def test_each_step_of_an_inner_weight_is_orthogonal_and_of_the_rate_of_adam(last
         sides = torch.linalg.svdvals(step) / 0.01 / (0.2 * max(step.shape) ** 0.5)
         assert sides.min() > 0.4  # Newton-Schulz brings them to about 0.7 .. 1.2
         assert sides.max() < 1.4
-
-
-@needs_muon
-def test_the_matrices_of_attention_are_inner_weights():
-    """Its places, norms, biases, and the layers that lead in and out of it, are not."""
-    torch.manual_seed(3)
-    network = Attention(8, HEAD, 1, 4)
-    nn.init.normal_(network.join.weight)  # from 0 nothing before it would learn
-    weights = inner_weights(network)
-    sizes = ((3 * HEAD, HEAD), (HEAD, HEAD), (4 * HEAD, HEAD), (HEAD, 4 * HEAD))
-    assert tuple(tuple(w.shape) for w in weights) == sizes
-    before = [w.detach().clone() for w in weights]
-    optimizer = make_optimizer(
-        network, TrainOptions(optimizer="muon", learning_rate=0.01, weight_decay=0.0)
-    )
-    network(torch.randn(2, 8, 4, 4)).square().mean().backward()
-    optimizer.step()
-    for weight, old in zip(weights, before, strict=True):
-        sides = torch.linalg.svdvals(weight.detach() - old) / 0.01 / (0.2 * max(old.shape) ** 0.5)
-        assert 0.7 < sides.max() < 1.4
 
 
 @needs_muon

@@ -19,7 +19,6 @@ from xnect.heads.attention import Attention
 from xnect.heads.context import Context
 from xnect.heads.pose2d import BranchWidths, Upsample, conv, twice
 from xnect.heads.pose3d import Pose3dHead
-from xnect.heads.revision import Revision
 from xnect.network import PRESETS, STAGE1_TAPS
 from xnect.skeleton import JOINTS2D, JOINTS3D
 
@@ -51,7 +50,6 @@ class RefinerPreset:
     pose3d: BranchWidths
     context: int
     attention: int = 0  # channels of the tokens; 0: none
-    revision: int = 0  # the same of the second thought
 
 
 _S = PRESETS["s"]
@@ -59,19 +57,15 @@ _S = PRESETS["s"]
 REFINERS = {
     "s": RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context),
     "sa": RefinerPreset(_S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context, attention=192),
-    "sr": RefinerPreset(
-        _S.backbone, _S.width, _S.pose2d, _S.pose3d, _S.context, attention=192, revision=192
-    ),
     "m": RefinerPreset(
         _S.backbone, 2 * _S.width, twice(_S.pose2d), twice(_S.pose3d), 2 * _S.context, attention=192
     ),
 }
-"""`s` is Stage I's preset `s`, whose weights can be the start; `sa` has attention besides, `sr` a
-second thought as well; `m` is `sa` at twice the width (`xnect.train.widen`).  Each starts from
-those before it, `m` from `s` or `sa`."""
+"""`s` is Stage I's preset `s`, whose weights can be the start; `sa` has attention besides; `m` is
+`sa` at twice the width (`xnect.train.widen`).  `sa` starts from `s`, `m` from either."""
 
 BLOCKS = 4
-"""Of the attention, and of the second thought."""
+"""Of the attention."""
 
 
 class Refiner(nn.Module):
@@ -99,14 +93,6 @@ class Refiner(nn.Module):
         self.pose3d = Pose3dHead(
             coarse, fine, widths.mid, widths=preset.pose3d, num_codes=3 * len(JOINTS3D)
         )
-        self.revision = (
-            Revision(
-                coarse, joints, (joints, 2 * joints, 3 * len(JOINTS3D)), preset.revision, BLOCKS,
-                SIDE_PX // 16,
-            )
-            if preset.revision
-            else None
-        )  # fmt: skip
         for layer, start in ((self.heatmaps, -4.0), (self.offsets, 0.0)):
             nn.init.normal_(layer.weight, std=0.01)
             layer.bias = nn.Parameter(torch.full((layer.out_channels,), start))
@@ -119,13 +105,8 @@ class Refiner(nn.Module):
             coarse = self.attention(coarse)
         middle = self.mid(self.upsample(coarse, fine))
         seen = self.last(middle)
-        heatmaps, offsets = self.heatmaps(seen), self.offsets(seen)
-        codes = self.pose3d(coarse, fine, middle)
-        if self.revision is not None:
-            of_heatmaps, of_offsets, of_codes = self.revision(coarse, heatmaps)
-            heatmaps, offsets = heatmaps + of_heatmaps, offsets + of_offsets
-            codes = codes + of_codes
-        return PersonMaps(heatmaps, offsets.unflatten(1, (-1, 2)), codes)
+        offsets = self.offsets(seen).unflatten(1, (-1, 2))
+        return PersonMaps(self.heatmaps(seen), offsets, self.pose3d(coarse, fine, middle))
 
 
 def from_stage1(state: dict[str, Tensor]) -> dict[str, Tensor]:

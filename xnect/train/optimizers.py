@@ -1,4 +1,4 @@
-"""The optimizer of a training: AdamW, or Muon for inner matrices beside AdamW for the rest.
+"""The optimizer of a training: AdamW, or Muon for the convolutions beside AdamW for the rest.
 
 Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") makes the step
 of each weight matrix orthogonal, and of the size of a step of AdamW at the same rate (Liu et al.
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from xnect.errors import BadInput, UnknownName
-from xnect.heads.attention import Block
 from xnect.train.options import TrainOptions
 
 OPTIMIZERS = ("adamw", "muon")
@@ -122,16 +121,13 @@ def make_optimizer(network: nn.Module, options: TrainOptions) -> Optimizers:
 
 
 def inner_weights(network: nn.Module) -> list[Tensor]:
-    """Weights of the convolutions between the first layer and the outputs, and of attention blocks.
+    """Weights of the convolutions between the first layer and the outputs.
 
-    These convolutions have no bias, because batch norm follows them; outputs have one.
+    These have no bias, because batch norm follows them; outputs have one.
     """
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     layers = [m for m in network.modules() if isinstance(m, kinds) and m.bias is None]
-    blocks = [m for m in network.modules() if isinstance(m, Block)]
-    return [m.weight for m in layers if m.groups == 1 and m.in_channels > COLOURS] + [
-        m.weight for block in blocks for m in block.children() if isinstance(m, nn.Linear)
-    ]
+    return [m.weight for m in layers if m.groups == 1 and m.in_channels > COLOURS]
 
 
 def as_matrix(weight: Tensor, *, like: Tensor) -> Tensor:

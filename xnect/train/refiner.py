@@ -178,8 +178,7 @@ def shares_of(lane: str, wished: Mapping[str, float], people: Path) -> dict[str,
 def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> None:
     """Fill all of the refiner from weights of Stage I, preset `s`, then from those of a refiner.
 
-    One of twice their width, and one with attention or a second thought where they have none, begin
-    as what they give.
+    One of twice their width, and one with attention where they have none, begin as what they give.
 
     Raises:
         BadWeights: a file that is none, or is for another network, or leaves something out that
@@ -192,10 +191,9 @@ def start_from(network: Refiner, stage1: Path | None, refiner: Path | None) -> N
             state |= from_stage1(load_file(stage1))
         if refiner is not None:
             state |= load_file(refiner)
-        for part in ("attention.", "revision."):
-            if not any(name.startswith(part) for name in state):
-                fresh = {n: v for n, v in network.state_dict().items() if n.startswith(part)}
-                state = fresh | state
+        if not any(name.startswith("attention.") for name in state):
+            fresh = {n: v for n, v in network.state_dict().items() if n.startswith("attention.")}
+            state = fresh | state
         wide = network.state_dict()["heatmaps.weight"].shape[1]
         if "heatmaps.weight" in state and 2 * state["heatmaps.weight"].shape[1] == wide:
             state = widened(state, network)
