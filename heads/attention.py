@@ -16,13 +16,14 @@ GROWTH = 4
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, equation 1): (B, heads, N, c) -> the same.
 
-    Torch's own for the CPU is slow where it learns in bfloat16: of 100 tokens it takes four to
-    five times as long as the two products written out.
+    Torch's own for the CPU is slow where it learns in bfloat16: of 100 tokens it takes about five
+    times as long as the products written out (`benchmarks/attention.py`).
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value)
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     alike = query.shape[-1] ** -0.5 * query @ key.transpose(-1, -2)
-    return alike.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    return alike.softmax(-1) @ value
 
 
 class Block(nn.Module):
