@@ -9,7 +9,7 @@ labelled right or exchanged, as the states of a hidden Markov chain:
   the belief on;
 * how much surer the network was of its own labels than of exchanged ones (`PartialPose.margin`) is
   the evidence of the frame; the errors of neighbouring frames are the same error (`side_belief`);
-* and that shoulders and hips face one way, weak for the same reason: exchanged legs after the legs
+* and that shoulders and hips face one way, as nearly always: exchanged legs after the legs
   crossed come right again.
 
 Then, of each joint alone, at which of two places it is (`two_places`).
@@ -46,7 +46,7 @@ class SideOptions:
     lasts_s: float = 0.5  # and about how long it is when it is
     unclear: float = 0.75  # a link of fewer log-odds says nothing: wait for a clearer frame
     together: float = 0.4  # of their distance before: two joints nearer than that are seen as one
-    facing: float = 0.2  # log-odds of shoulders and hips that face one way
+    facing: float = 1.0  # log-odds of shoulders and hips that face one way
     belief_at_most: float = 10.0
     same_within: float = 0.3  # mean distance of a person's joints from those remembered
     remembered_s: float = 0.5
