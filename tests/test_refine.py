@@ -149,7 +149,7 @@ def test_who_is_tilted_is_looked_at_upright_and_the_surer_look_counts(angle):
     head = np.rint(np.array([160.0, 160.0]) + 50 * up).astype(int)
     cv2.circle(picture, tuple(head.tolist()), 10, (255, 255, 255), -1)
     start, network = [somebody((160, 160), 110.0)], Gymnast()
-    options = RefineOptions(rounds=1, flip_test=True)
+    options = RefineOptions(flip_rounds=1, flip_test=True, turns_rad=(0.0,))
     (found,) = refine(start, picture, network, options=options)
     turned = abs(angle) > options.tilt_rad
     assert network.looks == (4 if turned else 2)
@@ -158,8 +158,32 @@ def test_who_is_tilted_is_looked_at_upright_and_the_surer_look_counts(angle):
     np.testing.assert_allclose(found.joints_px[:14], body[:14], atol=9)
     bone = found.codes.reshape(18, 3, 21)[J2D["left_knee"], :, 0]
     np.testing.assert_allclose(bone, (*(up if turned else (0, -1)), 0), atol=0.15)
-    (plain,) = refine(start, picture, Gymnast(), options=replace(options, flip_test=False))
+    (plain,) = refine(
+        start, picture, Gymnast(), options=replace(options, rounds=1, flip_test=False)
+    )
     assert plain.score[2:14].mean() < 0.6 or not turned
+
+
+def test_the_mean_of_turned_looks_is_in_the_axes_of_the_picture():
+    """A body that each look sees as the picture has it stays as it is, joints and bones.
+
+    Its size is that of the input, whose square the last looks choose anew.
+    """
+    picture = np.zeros((320, 320, 3), np.uint8)
+    up = np.array([np.sin(0.15), -np.cos(0.15)])
+    head = np.rint(np.array([160.0, 160.0]) + 50 * up).astype(int)
+    cv2.circle(picture, tuple(head.tolist()), 10, (255, 255, 255), -1)
+    options = RefineOptions(flip_rounds=1, flip_test=True, turns_rad=(0.0, -0.1, 0.1))
+    network = Gymnast()
+    (found,) = refine([somebody((160, 160), 110.0)], picture, network, options=options)
+    assert network.looks == 8  # two, then three mirrored and not
+    body, there = BODY[:14] @ turns(np.array([0.15]))[0].T, found.joints_px[:14] - 160.0
+    size = (there * body).sum() / (body * body).sum()
+    assert 0.6 < size < 110 / PERSON_PX
+    np.testing.assert_allclose(there, size * body, atol=6)
+    mirrored_ones = RefineOptions(flip_rounds=1, flip_test=True, turns_rad=(0.0,))
+    (one,) = refine([somebody((160, 160), 110.0)], picture, Gymnast(), options=mirrored_ones)
+    np.testing.assert_allclose(found.codes[:14], one.codes[:14], atol=0.02)
 
 
 def test_beyond_the_picture_is_grey():

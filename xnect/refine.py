@@ -7,7 +7,8 @@
 | 3 | the refiner, all people in one batch |
 | 4 | the best cell of each joint, moved by its offset, and the 3D codes that are there |
 | 5 | with `flip_test`: another look at who is tilted, turned upright; the surer one counts |
-| 6 | people who turn out to be the same one (`same_person`), or none, are dropped |
+| 6 | with it, too: the mean of three looks, two of them turned a little to either side |
+| 7 | people who turn out to be the same one (`same_person`), or none, are dropped |
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from xnect.lift import facing_view
 from xnect.mirror import mirrored_codes, x_negated
 from xnect.peaks import best_cells, read_codes, second_cells, side_margin
 from xnect.prepare import normalise
-from xnect.refiner import PERSON_PX, SIDE_PX
+from xnect.refiner import LOOK_PX, PERSON_PX, SIDE_PX, PersonMaps
 from xnect.same_person import Looks, SameOptions, different
 from xnect.skeleton import FLIP2D, LIMB_JOINTS
 from xnect.squares import (
@@ -41,6 +42,7 @@ from xnect.squares import (
     tilts,
     turns,
 )
+from xnect.turned import mean_of_turned
 from xnect.types import PartialPose, SecondPlaces
 
 
@@ -49,12 +51,14 @@ class RefineOptions:
     """When the refiner's answer counts."""
 
     rounds: int = 2  # looks at most; each starts from the box that the one before it found
+    flip_rounds: int = 3  # the same with `flip_test`, before the last looks
     again_from: float = 0.1  # of the square's side: smaller moves of the box need no further look
     shrink_at_most: float = 0.6  # of the square's side, from look to look
     joint_at_least: float = 0.1  # heatmap value below which a joint is absent
     person_at_least: float = 0.25  # mean of the joints' values below which there is nobody
     smallest_m: float = 0.6  # side of the box at the least, by the median of the limbs found
     flip_test: bool = False
+    turns_rad: tuple[float, ...] = (0.0, -0.44, 0.44)  # of the last looks of `flip_test`
     tilt_rad: float = 0.5  # of a trunk from which on `flip_test` looks at somebody upright as well
     same: SameOptions = field(default_factory=SameOptions)
 
@@ -83,24 +87,41 @@ class _Seen:
 
 @torch.inference_mode()
 def look(
-    refiner: nn.Module, inputs: np.ndarray, *, flip_test: bool
+    refiner: nn.Module,
+    inputs: np.ndarray,
+    *,
+    flip_test: bool,
+    turns_rad: Sequence[float] = (0.0,),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(P, 3, 160, 160) normalised -> probabilities, offsets and codes, shaped as `PersonMaps`."""
+    """(P, 3, 160, 160) normalised -> probabilities, offsets and codes, shaped as `PersonMaps`.
+
+    With T turns `inputs` are T * P squares, see `mean_of_turned`.
+    """
     weight = next(refiner.parameters(), torch.zeros(()))
     images = torch.from_numpy(inputs).to(weight.device, weight.dtype)
     if flip_test:
         images = torch.cat([images, images.flip(-1)])
     images = images.contiguous(memory_format=torch.channels_last)
-    maps = refiner(images)
-    heatmaps, offsets, codes = (m.float() for m in maps)
-    heatmaps = torch.sigmoid(heatmaps)
+    heatmaps, offsets, codes = (m.float() for m in refiner(images))
+    maps = PersonMaps(torch.sigmoid(heatmaps), offsets, codes)
     if flip_test:
-        people, joints = len(inputs), list(FLIP2D)
-        there = heatmaps[people:].flip(-1)[:, joints]
-        back = x_negated(offsets[people:].flip(-1)[:, joints], 2)
-        heatmaps, offsets = (heatmaps[:people] + there) / 2, (offsets[:people] + back) / 2
-        codes = (codes[:people] + mirrored_codes(codes[people:])) / 2
-    return heatmaps.cpu().numpy(), offsets.cpu().numpy(), codes.cpu().numpy()
+        maps = _with_mirrored(maps)
+    if len(turns_rad) > 1:
+        maps = mean_of_turned(maps, turns_rad)
+    heatmaps, offsets, codes = (m.cpu().numpy() for m in maps)
+    return heatmaps, offsets, codes
+
+
+def _with_mirrored(maps: PersonMaps) -> PersonMaps:
+    """Maps of pictures and then of their mirror images -> the mean of both."""
+    people, joints = len(maps.heatmaps) // 2, list(FLIP2D)
+    there = maps.heatmaps[people:].flip(-1)[:, joints]
+    back = x_negated(maps.offsets[people:].flip(-1)[:, joints], 2)
+    return PersonMaps(
+        (maps.heatmaps[:people] + there) / 2,
+        (maps.offsets[:people] + back) / 2,
+        (maps.codes[:people] + mirrored_codes(maps.codes[people:])) / 2,
+    )
 
 
 def _in_camera(codes: np.ndarray, view: np.ndarray) -> np.ndarray:
@@ -139,12 +160,9 @@ def refine(
     if not len(where.side_px):
         return []
     seen = _look_at(picture, where, refiner, options)
-    for _ in range(options.rounds - 1):
-        alive = np.flatnonzero(seen.score.any(1))
-        better = squares(seen.joints_px[alive], seen.score[alive], smallest_m=options.smallest_m)
-        better.side_px[:] = np.maximum(
-            better.side_px, options.shrink_at_most * where.side_px[alive]
-        )
+    rounds = options.flip_rounds if options.flip_test else options.rounds
+    for _ in range(rounds - 1):
+        alive, better = _found_in(seen, where, options)
         away = moved(where.of(alive), better) > options.again_from
         if not away.any():
             break
@@ -153,6 +171,10 @@ def refine(
         where.put(again, better)
     if options.flip_test:
         _look_upright(seen, where, picture, refiner, options)
+    if options.flip_test and len(options.turns_rad) > 1:
+        where.put(*_found_in(seen, where, options))
+        closer = replace(where, side_px=where.side_px * PERSON_PX / LOOK_PX)
+        seen = _look_at(picture, closer, refiner, options, turned=options.turns_rad)
     alive = np.flatnonzero(seen.score.any(1))
     joints, score, margin = seen.joints_px[alive], seen.score[alive], seen.margin[alive]
     codes, second = seen.codes[alive], seen.second_codes[alive]
@@ -170,6 +192,18 @@ def refine(
     others = [SecondPlaces(*place) for place in places]
     out = [_pose(joints[i], score[i], margin[i], codes[i], others[i]) for i in kept]
     return sorted([*out, *hidden], key=lambda person: -person.person_score)
+
+
+def _found_in(seen: _Seen, where: Square, options: RefineOptions) -> tuple[np.ndarray, Square]:
+    """Numbers of those who are there, and the squares, turned as before, of the joints found."""
+    alive = np.flatnonzero(seen.score.any(1))
+    was = where.of(alive)
+    better = squares(
+        seen.joints_px[alive], seen.score[alive], smallest_m=options.smallest_m,
+        turn_rad=was.turn_rad,
+    )  # fmt: skip
+    better.side_px[:] = np.maximum(better.side_px, options.shrink_at_most * was.side_px)
+    return alive, better
 
 
 def _look_upright(
@@ -191,23 +225,32 @@ def _look_upright(
 
 
 def _look_at(
-    picture: np.ndarray, where: Square, refiner: nn.Module, options: RefineOptions
+    picture: np.ndarray,
+    where: Square,
+    refiner: nn.Module,
+    options: RefineOptions,
+    *,
+    turned: Sequence[float] = (0.0,),
 ) -> _Seen:
-    """What the refiner sees in each of the squares; scores are 0 where there is nobody."""
+    """What the refiner sees in each of the squares; scores are 0 where there is nobody.
+
+    With several `turned`, rad, the mean of what it sees when they are turned so besides.
+    """
     inputs = np.stack(
         [
-            normalise(cut(picture, centre, side, turn))
+            normalise(cut(picture, centre, side, turn + more))
+            for more in turned
             for centre, side, turn in zip(
                 where.centre_px, where.side_px, where.turn_rad, strict=True
             )
         ]
     )
-    heatmaps, offsets, maps = look(refiner, inputs, flip_test=options.flip_test)
+    heatmaps, offsets, maps = look(refiner, inputs, flip_test=options.flip_test, turns_rad=turned)
     cells, found = best_cells(heatmaps, offsets)
     other_cells, other = second_cells(heatmaps, offsets)
     there = found >= options.joint_at_least
     there[there.sum(1) < 3] = False
-    level = np.tile(np.eye(3), (len(inputs), 1, 1))
+    level = np.tile(np.eye(3), (len(where.side_px), 1, 1))
     level[:, :2, :2] = turns(where.turn_rad)
     codes, other_codes = (_in_camera(read_codes(maps, c), level) for c in (cells, other_cells))
     return _Seen(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -57,16 +57,26 @@ def turns(turn_rad: np.ndarray) -> np.ndarray:
     return np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
 
 
-def squares(joints_px: np.ndarray, score: np.ndarray, *, smallest_m: float) -> Square:
+def squares(
+    joints_px: np.ndarray,
+    score: np.ndarray,
+    *,
+    smallest_m: float,
+    turn_rad: np.ndarray | None = None,
+) -> Square:
     """(P, 18, 2), (P, 18) -> the square of each person; everybody has at least one joint.
 
-    The box is `smallest_m` large at least, by the median of the limbs found.
+    The box is `smallest_m` large at least, by the median of the limbs found.  `turn_rad` (P,) turns
+    the squares; None leaves them level.
     """
-    seen = (score > 0)[..., None]
+    turn = turns(np.zeros(len(score)) if turn_rad is None else turn_rad)
+    joints_px, seen = joints_px @ turn, (score > 0)[..., None]  # in the axes of the squares
     low = np.where(seen, joints_px, np.inf).min(1)
     high = np.where(seen, joints_px, -np.inf).max(1)
     size = np.maximum((high - low).max(1), smallest_m * px_per_m(joints_px, score))
-    return upright((low + high) / 2, np.maximum(size, 8.0) * SIDE_PX / PERSON_PX)
+    centre = (turn @ (low + high)[..., None])[..., 0] / 2
+    level = upright(centre, np.maximum(size, 8.0) * SIDE_PX / PERSON_PX)
+    return level if turn_rad is None else replace(level, turn_rad=turn_rad)
 
 
 def box_squares(boxes_xyxy: np.ndarray) -> Square:
