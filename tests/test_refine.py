@@ -152,7 +152,7 @@ def test_who_is_tilted_is_looked_at_upright_and_the_surer_look_counts(angle):
     options = RefineOptions(flip_rounds=1, flip_test=True, turns_rad=(0.0,))
     (found,) = refine(start, picture, network, options=options)
     turned = abs(angle) > options.tilt_rad
-    assert network.looks == (4 if turned else 2)
+    assert network.looks == (6 if turned else 4)  # each mirrored as well, one wider
     assert found.score[2:14].mean() == pytest.approx(0.88, abs=0.02)
     body = BODY @ turns(np.array([angle]))[0].T * 110 / PERSON_PX + 160
     np.testing.assert_allclose(found.joints_px[:14], body[:14], atol=9)
@@ -162,6 +162,27 @@ def test_who_is_tilted_is_looked_at_upright_and_the_surer_look_counts(angle):
         start, picture, Gymnast(), options=replace(options, rounds=1, flip_test=False)
     )
     assert plain.score[2:14].mean() < 0.6 or not turned
+
+
+class Lamp(Dots):
+    """Sure of somebody where it sees a light."""
+
+    def forward(self, images):
+        maps = super().forward(images)
+        lit = images.amax((1, 2, 3)) > 0
+        return maps._replace(heatmaps=torch.where(lit[:, None, None, None], maps.heatmaps, -8.0))
+
+
+def test_who_lies_beyond_the_first_box_is_seen_by_a_wider_look():
+    """For single pictures; a stream has the box of the last frame."""
+    picture = np.zeros((320, 320, 3), np.uint8)
+    cv2.circle(picture, (160, 247), 8, (255, 255, 255), -1)
+    start = [somebody((160, 160), 110.0)]  # its square ends at 236
+    options = RefineOptions(flip_test=True, turns_rad=(0.0,))
+    (found,) = refine(start, picture, Lamp(), options=options)
+    np.testing.assert_allclose(found.joints_px, np.tile((160, 247), (18, 1)), atol=8)
+    assert not refine(start, picture, Lamp(), options=replace(options, wider=1.0))
+    assert not refine(start, picture, Lamp(), options=replace(options, flip_test=False))
 
 
 def test_the_mean_of_turned_looks_is_in_the_axes_of_the_picture():
@@ -176,7 +197,7 @@ def test_the_mean_of_turned_looks_is_in_the_axes_of_the_picture():
     options = RefineOptions(flip_rounds=1, flip_test=True, turns_rad=(0.0, -0.1, 0.1))
     network = Gymnast()
     (found,) = refine([somebody((160, 160), 110.0)], picture, network, options=options)
-    assert network.looks == 8  # two, then three mirrored and not
+    assert network.looks == 10  # two, two wider, then three mirrored and not
     body, there = BODY[:14] @ turns(np.array([0.15]))[0].T, found.joints_px[:14] - 160.0
     size = (there * body).sum() / (body * body).sum()
     assert 0.6 < size < 110 / PERSON_PX

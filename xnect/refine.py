@@ -6,7 +6,7 @@
 | 2 | a square round it, resized to 160 x 160 without aliasing |
 | 3 | the refiner, all people in one batch |
 | 4 | the best cell of each joint, moved by its offset, and the 3D codes that are there |
-| 5 | with `flip_test`: another look at who is tilted, turned upright; the surer one counts |
+| 5 | with `flip_test`: another look, wider, and one at who is tilted, upright; the surer counts |
 | 6 | with it, too: the mean of three looks, two of them turned a little to either side |
 | 7 | people who turn out to be the same one (`same_person`), or none, are dropped |
 """
@@ -52,6 +52,7 @@ class RefineOptions:
 
     rounds: int = 2  # looks at most; each starts from the box that the one before it found
     flip_rounds: int = 3  # the same with `flip_test`, before the last looks
+    wider: float = 1.35  # square of its second look: a foot may lie beyond Stage I's box
     again_from: float = 0.1  # of the square's side: smaller moves of the box need no further look
     shrink_at_most: float = 0.6  # of the square's side, from look to look
     joint_at_least: float = 0.1  # heatmap value below which a joint is absent
@@ -160,6 +161,10 @@ def refine(
     if not len(where.side_px):
         return []
     seen = _look_at(picture, where, refiner, options)
+    if options.flip_test:
+        everybody = np.arange(len(where.side_px))
+        wider = replace(where, side_px=where.side_px * options.wider)
+        _keep_surer(seen, where, everybody, wider, picture, refiner, options)
     rounds = options.flip_rounds if options.flip_test else options.rounds
     for _ in range(rounds - 1):
         alive, better = _found_in(seen, where, options)
@@ -215,13 +220,25 @@ def _look_upright(
     """
     tilt = tilts(seen.joints_px, seen.score)
     tilted = np.flatnonzero(np.abs(np.nan_to_num(tilt)) > options.tilt_rad)
-    if not len(tilted):
-        return
-    turned = replace(where.of(tilted), turn_rad=tilt[tilted])
-    again = _look_at(picture, turned, refiner, options)
-    surer = again.score[:, LIMB_JOINTS].sum(1) > seen.score[tilted][:, LIMB_JOINTS].sum(1)
-    seen.put(tilted[surer], again.of(surer))
-    where.put(tilted[surer], turned.of(surer))
+    if len(tilted):
+        turned = replace(where.of(tilted), turn_rad=tilt[tilted])
+        _keep_surer(seen, where, tilted, turned, picture, refiner, options)
+
+
+def _keep_surer(
+    seen: _Seen,
+    where: Square,
+    which: np.ndarray,
+    other: Square,
+    picture: np.ndarray,
+    refiner: nn.Module,
+    options: RefineOptions,
+) -> None:
+    """Look at some people in other squares; where that is surer of the limbs, it is kept."""
+    again = _look_at(picture, other, refiner, options)
+    surer = again.score[:, LIMB_JOINTS].sum(1) > seen.score[which][:, LIMB_JOINTS].sum(1)
+    seen.put(which[surer], again.of(surer))
+    where.put(which[surer], other.of(surer))
 
 
 def _look_at(
