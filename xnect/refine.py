@@ -53,6 +53,7 @@ class RefineOptions:
     rounds: int = 2  # looks at most; each starts from the box that the one before it found
     flip_rounds: int = 3  # the same with `flip_test`, before the last looks
     wider: float = 1.35  # square of its second look: a foot may lie beyond Stage I's box
+    wider_surer: float = 1.1  # sum of the limbs' values there, from which on it counts
     again_from: float = 0.1  # of the square's side: smaller moves of the box need no further look
     shrink_at_most: float = 0.6  # of the square's side, from look to look
     joint_at_least: float = 0.1  # heatmap value below which a joint is absent
@@ -164,7 +165,9 @@ def refine(
     if options.flip_test:
         everybody = np.arange(len(where.side_px))
         wider = replace(where, side_px=where.side_px * options.wider)
-        _keep_surer(seen, where, everybody, wider, picture, refiner, options)
+        _keep_surer(
+            seen, where, everybody, wider, picture, refiner, options, by=options.wider_surer
+        )
     rounds = options.flip_rounds if options.flip_test else options.rounds
     for _ in range(rounds - 1):
         alive, better = _found_in(seen, where, options)
@@ -233,10 +236,12 @@ def _keep_surer(
     picture: np.ndarray,
     refiner: nn.Module,
     options: RefineOptions,
+    *,
+    by: float = 1.0,
 ) -> None:
     """Look at some people in other squares; where that is surer of the limbs, it is kept."""
     again = _look_at(picture, other, refiner, options)
-    surer = again.score[:, LIMB_JOINTS].sum(1) > seen.score[which][:, LIMB_JOINTS].sum(1)
+    surer = again.score[:, LIMB_JOINTS].sum(1) > by * seen.score[which][:, LIMB_JOINTS].sum(1)
     seen.put(which[surer], again.of(surer))
     where.put(which[surer], other.of(surer))
 
