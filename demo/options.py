@@ -34,8 +34,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--flip-test", action=argparse.BooleanOptionalAction, default=None,
-        help="look at the mirrored picture too: surer joints, twice the networks' time "
-        "(default: for single pictures only)",
+        help="look at the mirrored picture too, and at each person several times: surer joints, "
+        "several times the networks' time (default: for single pictures only)",
     )  # fmt: skip
     group.add_argument(
         "--no-refine", action="store_true",

@@ -200,8 +200,8 @@ def load_pipeline(
             product.
         height_m: Stature assumed for everybody; distances are proportional to it.
         live: False does without filters over time, for a take that `smooth_take` finishes.
-        flip_test: Look at the mirrored picture as well, and at tilted people turned upright: surer
-            joints, twice the networks' time or more.
+        flip_test: Look at the mirrored picture as well, and at each person several times (wider,
+            turned upright, turned a little): surer joints, several times the networks' time.
             None does so for single pictures, and not for streams.
         refine: Look at each person again with the refiner: far better joints, some milliseconds
             more for each person.

@@ -86,8 +86,9 @@ class Pipeline:
         fit: Options of the skeleton fit, with the height prior.
         proportions: What a stream learns of each identity's bones and, over a known floor, stature;
             None keeps the same body for everybody.
-        flip_test: Run the network on the mirrored picture as well and take the mean: surer joints
-            for twice the network's time.
+        flip_test: Run the network on the mirrored picture as well and take the mean, and look at
+            each person several times, see `RefineOptions`: surer joints for several times the
+            networks' time.
         refiner: Looks at each person again; None trusts Stage I.
         refine: Its thresholds.
         boxes: Of people whose joints Stage I does not tell.

@@ -254,7 +254,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
             sub.add_argument(
                 "--flip-test", action=argparse.BooleanOptionalAction, default=None,
-                help="the mirrored picture too (default: for single pictures only)",
+                help="mirrored and turned too (default: for single pictures only)",
             )  # fmt: skip
             sub.add_argument(
                 "--no-refine", action="store_true", help="Stage I's joints as they are"
