@@ -29,16 +29,7 @@ SIDE_PX = 160
 """Side of the refiner's square input."""
 
 PERSON_PX = 115
-"""Longer side of the person's box in the input, in the middle of what training shows."""
-
-LOOK_PX = 126
-"""The same in the last look of `flip_test`, whose box is one that the refiner found.
-
-A network knows best what is a little larger than it was trained on (Touvron et al. 2019), and many
-of the training's boxes are those of parts.  With the boxes of the labels in LSP-Extended dev, no
-mirror, 0.2 torso: 64.3 % at 115 px, 66.7 at 123, 67.3 at 126, 66.8 at 130, 66.1 at 138.  Looser in
-the looks before, whose boxes are not so good: a foot beyond the border is lost.
-"""
+"""Longer side of the person's box in the input."""
 
 
 class PersonMaps(NamedTuple):

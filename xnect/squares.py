@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -69,14 +69,14 @@ def squares(
     The box is `smallest_m` large at least, by the median of the limbs found.  `turn_rad` (P,) turns
     the squares; None leaves them level.
     """
-    turn = turns(np.zeros(len(score)) if turn_rad is None else turn_rad)
+    turn_rad = np.zeros(len(score)) if turn_rad is None else turn_rad
+    turn = turns(turn_rad)
     joints_px, seen = joints_px @ turn, (score > 0)[..., None]  # in the axes of the squares
     low = np.where(seen, joints_px, np.inf).min(1)
     high = np.where(seen, joints_px, -np.inf).max(1)
     size = np.maximum((high - low).max(1), smallest_m * px_per_m(joints_px, score))
     centre = (turn @ (low + high)[..., None])[..., 0] / 2
-    level = upright(centre, np.maximum(size, 8.0) * SIDE_PX / PERSON_PX)
-    return level if turn_rad is None else replace(level, turn_rad=turn_rad)
+    return Square(centre, np.maximum(size, 8.0) * SIDE_PX / PERSON_PX, turn_rad)
 
 
 def box_squares(boxes_xyxy: np.ndarray) -> Square:
