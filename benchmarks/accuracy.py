@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py --empty ROOMS       # default weights, five minutes on two cores
     python benchmarks/accuracy.py --lane open         # the open lane's column
+    python benchmarks/accuracy.py --refiner m         # the larger second look's
     python benchmarks/accuracy.py --only pose2sim lspet
 
 Each command writes its JSON to `benchmarks/results/`; what it printed stands in OUT/NAME.txt,
@@ -21,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from xnect.model import BUNDLED_REFINERS, DEFAULT_REFINER
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PYTHON = sys.executable
@@ -38,17 +41,19 @@ def _eval(*words: str | Path, result: str) -> tuple[str, ...]:
     return (PYTHON, "-m", "xnect.eval", *map(str, words), "--json", str(RESULTS / result))
 
 
-def steps(shared: Path, out: Path, empty: Path | None, lane: str) -> Iterator[Step]:
-    """What is to be run, longest first."""
+def steps(shared: Path, out: Path, empty: Path | None, lane: str, refiner: str) -> Iterator[Step]:
+    """What is to be run, longest first; the whole of it for the default weights alone."""
     end = "" if lane == "research" else f"_{lane}"
-    weights = ("--lane", lane)
+    if refiner != DEFAULT_REFINER:
+        end += f"_refiner_{refiner}"
+    weights = ("--lane", lane, "--refiner", refiner)
     pose2sim, lspet = shared / "pose2sim", shared / "lspet"
     dev, synth = shared / "coco" / "dev.json", shared / "synth"
 
     def one(name: str, *words: str | Path, result: str) -> Step:
         return Step(name, (_eval(*words, *weights, result=result),))
 
-    if lane == "research":
+    if not end:
         clips, demo = out / "clips", out / "demo"
         run = (PYTHON, "-m", "xnect.demo")
         taken = sorted(p for p in (shared / "clips").glob("*") if p.suffix in (".mp4", ".gif"))
@@ -77,18 +82,21 @@ def steps(shared: Path, out: Path, empty: Path | None, lane: str) -> Iterator[St
     yield one("lspet", "lspet", lspet, result=f"lspet_dev_s{end}.json")
     yield one("synth", "synth", synth, result=f"synth_held_out_s{end}.json")
     yield one("coco", "coco", dev, result=f"coco_dev_s{end}.json")
-    yield one("coco-stage1", "coco", dev, "--no-refine", result=f"coco_dev_s{end}_stage1.json")
+    if refiner == DEFAULT_REFINER:
+        yield one("coco-stage1", "coco", dev, "--no-refine", result=f"coco_dev_s{end}_stage1.json")
     if lane == "research":
-        floor = "pose2sim_s_floor.json"
-        yield one("pose2sim-floor", "pose2sim", pose2sim, "--floor", result=floor)
         for name, words in (("lspet", ("lspet", lspet)), ("coco", ("coco", dev))):
-            file = f"{name}_dev_s_noflip.json"
+            file = f"{name}_dev_s{end}_noflip.json"
             yield one(f"{name}-noflip", *words, "--no-flip-test", result=file)
-        stage1 = "lspet_dev_s_stage1.json"
-        yield one("lspet-stage1", "lspet", lspet, "--no-refine", result=stage1)
         if empty is not None:
             listed = ROOT / "benchmarks" / "pictures_without_people.txt"
-            yield one("empty", "empty", empty, "--only", listed, result="empty_coco_s.json")
+            file = f"empty_coco_s{end}.json"
+            yield one("empty", "empty", empty, "--only", listed, result=file)
+    if not end:
+        floor = "pose2sim_s_floor.json"
+        yield one("pose2sim-floor", "pose2sim", pose2sim, "--floor", result=floor)
+        stage1 = "lspet_dev_s_stage1.json"
+        yield one("lspet-stage1", "lspet", lspet, "--no-refine", result=stage1)
 
 
 def run(step: Step, out: Path) -> bool:
@@ -115,11 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "accuracy")
     parser.add_argument("--empty", type=Path, help="folder of pictures that show nobody")
     parser.add_argument("--lane", choices=("research", "open"), default="research")
+    parser.add_argument("--refiner", choices=BUNDLED_REFINERS, default=DEFAULT_REFINER)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="steps to run")
     parser.add_argument("--jobs", type=int, default=2, help="at a time")
     options = parser.parse_args(arguments)
     empty = options.empty and options.empty.resolve()
-    planned = list(steps(options.shared.resolve(), options.out.resolve(), empty, options.lane))
+    shared, out = options.shared.resolve(), options.out.resolve()
+    planned = list(steps(shared, out, empty, options.lane, options.refiner))
     names = [step.name for step in planned]
     if unknown := sorted({*(options.only or ())} - {*names}):
         parser.error(f"no step {', '.join(unknown)}; there are {', '.join(names)}")

@@ -92,6 +92,7 @@ def main() -> int:
     parser.add_argument(
         "--six", type=Path, default=CLIPS / "pexels_3196293_six_people_exercise.mp4"
     )
+    parser.add_argument("--refiner", default="sa", help="of the second look: sa, m or a file (sa)")
     parser.add_argument("--frames", type=int, default=60, help="per clip (default 60)")
     parser.add_argument("--warm-up", type=int, default=10, help="frames left out (default 10)")
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
@@ -106,11 +107,15 @@ def main() -> int:
 
         if options.threads:
             torch.set_num_threads(options.threads)
-        figures: dict[str, Any] = {"preset": options.preset, "device": options.device, "clips": {}}
+        figures: dict[str, Any] = {
+            "preset": options.preset, "refiner": options.refiner, "device": options.device,
+            "clips": {},
+        }  # fmt: skip
         for label, path in (("1 person", options.one), ("6 people", options.six)):
-            pipeline = load_pipeline(
-                options.preset, device=options.device, weights=options.weights
-            )  # a fresh one: no memory of the other clip
+            pipeline = load_pipeline(  # a fresh one: no memory of the other clip
+                options.preset, device=options.device, weights=options.weights,
+                refiner=options.refiner,
+            )  # fmt: skip
             frames = decoded(path, options.frames)
             figures["clips"][label] = {
                 "clip": path.name,

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 def listing() -> str:
     """Lines for the user."""
-    from xnect.model import DEFAULT_PRESET, WEIGHTS, bundled_weights
+    from xnect.model import (
+        BUNDLED_REFINERS,
+        DEFAULT_PRESET,
+        DEFAULT_REFINER,
+        LANES,
+        WEIGHTS,
+        bundled_weights,
+    )
     from xnect.network import PRESETS
 
     lines = ["presets:"]
@@ -16,6 +23,11 @@ def listing() -> str:
         bundled = "" if bundled_weights(name).is_file() else ", no bundled weights"
         default = ", default" if name == DEFAULT_PRESET else ""
         lines.append(f"  {name}  {width}x{height}{default}{bundled}")
+    lines.append("refiners:")
+    for name, file in BUNDLED_REFINERS.items():
+        lanes = [lane for lane in LANES if (WEIGHTS / lane / f"{file}.safetensors").is_file()]
+        default = ", default" if name == DEFAULT_REFINER else ""
+        lines.append(f"  {name}  {', '.join(lanes) or 'no bundled weights'}{default}")
     lines += ["backbones:", *backbone_lines()]
     files = sorted(WEIGHTS.glob("*/*.safetensors"))
     lines.append(f"weights in {WEIGHTS}:")

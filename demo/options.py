@@ -42,6 +42,11 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="do without the second look at each person: faster, joints less sure",
     )  # fmt: skip
     group.add_argument(
+        "--refiner", metavar="NAME|FILE",
+        help="network of the second look: sa, or m, surer and slower; or your own .safetensors "
+        "file (default: sa)",
+    )  # fmt: skip
+    group.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to compute (default: auto)"
     )
 
@@ -203,6 +208,8 @@ def open_pipeline(args: argparse.Namespace) -> Any:
         wanted["flip_test"] = args.flip_test
     if args.no_refine:
         wanted["refine"] = False
+    if args.refiner is not None:
+        wanted["refiner"] = args.refiner
     if getattr(args, "height", None) is not None:
         wanted["height_m"] = args.height
     if getattr(args, "smooth", "live") == "offline":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def accuracy():
 def test_every_evaluation_is_a_command_that_the_evaluator_takes(accuracy, tmp_path, lane):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "walk.mp4").touch()
-    steps = list(accuracy.steps(tmp_path, tmp_path / "out", tmp_path / "rooms", lane))
+    steps = list(accuracy.steps(tmp_path, tmp_path / "out", tmp_path / "rooms", lane, "sa"))
     assert len({step.name for step in steps}) == len(steps)
     evaluations = [c for step in steps for c in step.commands if c[2] == "xnect.eval"]
     assert len(evaluations) >= 5
@@ -37,8 +38,8 @@ def test_every_evaluation_is_a_command_that_the_evaluator_takes(accuracy, tmp_pa
 
 
 def test_no_result_is_written_by_two_steps(accuracy, tmp_path):
-    lanes = ("research", "open")
-    steps = [s for n in lanes for s in accuracy.steps(tmp_path, tmp_path, tmp_path, n)]
+    chosen = product(("research", "open"), ("sa", "m"))
+    steps = [s for c in chosen for s in accuracy.steps(tmp_path, tmp_path, tmp_path, *c)]
     written = [
         command[command.index("--json") + 1]
         for step in steps

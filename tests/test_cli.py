@@ -532,5 +532,5 @@ def test_without_open3d_its_viewer_says_what_to_install(
 def test_list_names_presets_backbones_and_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == OK
     told = capsys.readouterr().out
-    for word in ("presets:", "backbones:", "selecsls60", "weights in"):
+    for word in ("presets:", "refiners:", "backbones:", "selecsls60", "weights in"):
         assert word in told

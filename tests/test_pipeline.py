@@ -15,9 +15,11 @@ from xnect.model import (
     load_network,
     load_pipeline,
     pick_device,
+    refiner_file,
 )
 from xnect.network import build_network
 from xnect.pipeline import STAGES
+from xnect.refiner import REFINER_NAME, REFINERS, Refiner
 from xnect.skeleton import BODY, JOINTS3D
 from xnect.train.checkpoint import file_metadata, save_weights
 from xnect.train.lanes import LICENCES
@@ -203,6 +205,34 @@ def test_wrong_weights_are_refused_in_one_sentence(tmp_path):
         load_network(tmp_path / "lacking.safetensors")
     with pytest.raises(BadWeights, match="for preset 's', not 'm'"):
         load_network(bundled_weights("s"), "m")
+
+
+def test_the_second_look_takes_a_size_or_a_file_of_the_users_own(tmp_path):
+    preset = REFINERS["s"]
+    own = tmp_path / "own.safetensors"
+    metadata = {"architecture": REFINER_NAME, "preset": "s"}
+    save_weights(own, Refiner(preset).state_dict(), metadata)
+    taken = load_pipeline(refiner=own).refiner
+    assert taken is not None and taken.attention is None  # `sa`, the default, has attention
+    assert load_pipeline(refiner="sa").refiner.attention is not None
+    assert load_pipeline(refiner=own, refine=False).refiner is None
+    with pytest.raises(BadWeights, match="no weights file at"):
+        load_pipeline(refiner="huge")
+
+
+def test_open_weights_are_not_mixed_with_research_ones():
+    research = refiner_file("sa", "research")
+    with pytest.raises(BadWeights, match="is of the research lane"):
+        load_pipeline(lane="open", refiner=research)
+    with pytest.raises(BadWeights, match="is of the research lane"):
+        load_pipeline(lane="open", weights=bundled_weights("s", "research"))
+    assert load_pipeline(lane="open", refiner=research, refine=False).refiner is None
+
+
+def test_a_size_without_weights_names_those_that_have_some(monkeypatch, tmp_path):
+    monkeypatch.setattr("xnect.model.WEIGHTS", tmp_path)
+    with pytest.raises(BadWeights, match="refiner 'm' has no bundled weights in lane open"):
+        refiner_file("m", "open")
 
 
 def test_names_that_do_not_exist_list_those_that_do():

@@ -51,6 +51,25 @@ def bundled(name: str, lane: str = DEFAULT_LANE) -> Path:
     return own
 
 
+def refiner_file(name: str | Path, lane: str = DEFAULT_LANE) -> Path:
+    """Weights of the second look by the name of their size; any other name is that of a file.
+
+    Raises:
+        BadWeights: a size of which this lane has no weights.
+        UnknownName: a lane that does not exist.
+    """
+    if str(name) not in BUNDLED_REFINERS:
+        return Path(name)
+    path = bundled(BUNDLED_REFINERS[str(name)], lane)
+    if not path.is_file():
+        have = [n for n, file in BUNDLED_REFINERS.items() if bundled(file, lane).is_file()]
+        raise BadWeights(
+            f"refiner {str(name)!r} has no bundled weights in lane {lane} yet; bundled: "
+            f"{', '.join(have) or 'none'}; or give your own file"
+        )
+    return path
+
+
 def load_network(path: Path, preset: str | None = None) -> Network:
     """Stage I with weights from a safetensors file written by this project.
 
@@ -168,7 +187,10 @@ def unfiltered() -> tuple[TrackOptions, FitOptions]:
     return TrackOptions(filter_px=passing, filter_m=passing), FitOptions(weights=loose)
 
 
-REFINER = "refiner"
+BUNDLED_REFINERS = {"sa": "refiner", "m": "refiner_m"}
+"""Files of the sizes of the second look's network, see `xnect.refiner.REFINERS`."""
+
+DEFAULT_REFINER = "sa"
 LIFTER, REFINED_LIFTER = "lifter", "lifter_refined"
 """Stage II, and the one that has learnt from what the refiner says of people, errors and all."""
 
@@ -187,6 +209,7 @@ def load_pipeline(
     live: bool = True,
     flip_test: bool | None = None,
     refine: bool = True,
+    refiner: str | Path = DEFAULT_REFINER,
     proportions: ProportionOptions | None = ProportionOptions(),
 ) -> Pipeline:
     """A pipeline that is ready to run.
@@ -205,11 +228,14 @@ def load_pipeline(
             None does so for single pictures, and not for streams.
         refine: Look at each person again with the refiner: far better joints, some milliseconds
             more for each person.
+        refiner: Network of that second look: `sa`, or `m`, twice as wide, surer and slower; or your
+            own file.
         proportions: What is learned of each identity's bones and stature; None learns nothing.
 
     Raises:
         UnknownName: A preset, lane or device that does not exist.
-        BadWeights: Weights that are missing, corrupted, or for another network.
+        BadWeights: Weights that are missing, corrupted, for another network, or of the research
+            lane where `lane` is the open one.
         BadInput: A device that is not there, or an impossible stature.
     """
     if preset is not None and preset not in PRESETS:
@@ -229,6 +255,13 @@ def load_pipeline(
         path = Path(weights)
     network = load_network(path, preset)
     metadata = _metadata(path)  # `load_network` has checked it
+    second = refiner_file(refiner, lane) if refine else None
+    looks = load_refiner(second) if second else None
+    for file in (path, second):
+        if lane == "open" and file and _metadata(file).get("lane") == "research":
+            raise BadWeights(
+                f"{file} is of the research lane; take lane research, or weights of the open lane"
+            )
     track, fit = (TrackOptions(), FitOptions()) if live else unfiltered()
     if height_m is not None:
         fit = replace(fit, height_m=height_m, stature_sd_m=ProportionOptions().adults_sd_m)
@@ -244,5 +277,5 @@ def load_pipeline(
         proportions=proportions,
         flip_test=flip_test,
         normalisation=Normalisation.of(metadata),
-        refiner=load_refiner(bundled(REFINER, lane)) if refine else None,
+        refiner=looks,
     )

@@ -50,6 +50,7 @@ def _pipeline(options: argparse.Namespace, camera: Camera | None = None) -> Pipe
         camera=camera,
         flip_test=options.flip_test,
         refine=not options.no_refine,
+        refiner=options.refiner,
     )
 
 
@@ -259,6 +260,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--no-refine", action="store_true", help="Stage I's joints as they are"
             )
+            sub.add_argument("--refiner", default="sa", help="sa, m or a file (sa)")
         return sub
 
     def of_pictures(sub: argparse.ArgumentParser) -> None:
