@@ -44,9 +44,7 @@ from xnect.train.stage1 import stage1_step
 from xnect.train.targets import make_targets
 
 HERE = Path(__file__).resolve().parent
-OPTIONS = TrainOptions(
-    steps=8, batch=4, warm_up_steps=2, learning_rate=0.05, device="cpu", validate_minutes=1e9
-)
+OPTIONS = TrainOptions(steps=8, batch=4, warm_up_steps=2, learning_rate=0.05, device="cpu")
 
 
 class Pair(NamedTuple):
@@ -207,7 +205,7 @@ def test_resuming_with_other_options_names_them(tmp_path):
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     with pytest.raises(BadWeights, match="is of another network"):
         run(tmp_path, nn.Linear(3, 1))
-    _, reason = run(tmp_path, options=changed(hours=9.0, validate_minutes=3.0, steps=5))
+    _, reason = run(tmp_path, options=changed(hours=9.0, save_minutes=3.0, steps=5))
     assert "5 steps" in reason
 
 
@@ -545,9 +543,7 @@ def test_targets_are_made_where_the_batch_is(monkeypatch):
 @pytest.mark.gpu
 def test_stage_1_trains_on_a_gpu_compiled_in_bf16(tmp_path):
     batch = collate([random_sample(i, 2) for i in range(4)], AugmentOptions(crop_px=96))
-    options = TrainOptions(
-        steps=20, batch=4, warm_up_steps=1, device="cuda", compile="inductor", validate_minutes=1e9
-    )
+    options = TrainOptions(steps=20, batch=4, warm_up_steps=1, device="cuda", compile="inductor")
     seen = []
 
     def losses(network, given):
@@ -603,7 +599,9 @@ def test_no_file_is_named_that_is_no_start(tmp_path):
         run(tmp_path, losses=losses)
 
 
-@pytest.mark.parametrize("asked", [{"patience": 2}, {"validate_steps": 1}])
+@pytest.mark.parametrize(
+    "asked", [{"patience": 2}, {"validate_steps": 1}, {"validate_minutes": 2.0}]
+)
 def test_validation_that_is_asked_for_needs_something_to_validate_on(tmp_path, asked):
     (name,) = asked
     with pytest.raises(BadInput, match=f"nothing to validate on, but {name} [12] asks"):

@@ -207,7 +207,10 @@ class Keeper:
 
 def _check(options: TrainOptions, validate: Validate | None) -> None:
     """Refuse what would be ignored, or fail, only later."""
-    asked = [f"{n} {v}" for n in ("patience", "validate_steps") if (v := getattr(options, n))]
+    usual = {
+        n: getattr(TrainOptions(), n) for n in ("patience", "validate_steps", "validate_minutes")
+    }
+    asked = [f"{n} {v:g}" for n in usual if (v := getattr(options, n)) != usual[n]]
     if validate is None and asked:
         raise BadInput(f"there is nothing to validate on, but {' and '.join(asked)} asks for it")
     if options.compile:
