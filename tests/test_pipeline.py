@@ -220,6 +220,19 @@ def test_the_second_look_takes_a_size_or_a_file_of_the_users_own(tmp_path):
         load_pipeline(refiner="huge")
 
 
+def test_the_wide_second_look_sees_the_same_people(pipeline, clip):
+    wide = load_pipeline(device="cpu", refiner="m")
+    *_, narrow = pipeline.stream(clip)
+    *_, other = wide.stream(clip)
+    assert len(other.people) == len(narrow.people) == 3
+    for person in other.people:
+        away = [
+            np.median(np.linalg.norm(person.joints2d_px - p.joints2d_px, axis=1))
+            for p in narrow.people
+        ]
+        assert min(away) < 0.02 * clip[0].shape[1]
+
+
 def test_open_weights_are_not_mixed_with_research_ones():
     research = refiner_file("sa", "research")
     with pytest.raises(BadWeights, match="is of the research lane"):
