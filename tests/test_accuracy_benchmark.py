@@ -22,11 +22,13 @@ def accuracy():
     del sys.modules["accuracy"]
 
 
-@pytest.mark.parametrize("lane", ["research", "open"])
-def test_every_evaluation_is_a_command_that_the_evaluator_takes(accuracy, tmp_path, lane):
+@pytest.mark.parametrize(
+    ("lane", "refiner"), [("research", "sa"), ("open", "sa"), ("research", "m")]
+)
+def test_every_evaluation_is_a_command_that_the_evaluator_takes(accuracy, tmp_path, lane, refiner):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "walk.mp4").touch()
-    steps = list(accuracy.steps(tmp_path, tmp_path / "out", tmp_path / "rooms", lane, "sa"))
+    steps = list(accuracy.steps(tmp_path, tmp_path / "out", tmp_path / "rooms", lane, refiner))
     assert len({step.name for step in steps}) == len(steps)
     evaluations = [c for step in steps for c in step.commands if c[2] == "xnect.eval"]
     assert len(evaluations) >= 5

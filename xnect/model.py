@@ -55,10 +55,15 @@ def refiner_file(name: str | Path, lane: str = DEFAULT_LANE) -> Path:
     """Weights of the second look by the name of their size; any other name is that of a file.
 
     Raises:
-        BadWeights: a size of which this lane has no weights.
+        BadWeights: a size of which this lane has no weights, or no such file.
         UnknownName: a lane that does not exist.
     """
     if str(name) not in BUNDLED_REFINERS:
+        if not Path(name).is_file():
+            raise BadWeights(
+                f"no weights file at {name}; the second look takes a file of your own, or "
+                f"{' or '.join(BUNDLED_REFINERS)}"
+            )
         return Path(name)
     path = bundled(BUNDLED_REFINERS[str(name)], lane)
     if not path.is_file():
