@@ -78,12 +78,16 @@ def side_loss(predicted: Tensor, sides: Tensor, weight: Tensor) -> Tensor:
     return (error * weight).sum() / weight.sum().clamp_min(1.0)
 
 
+BOX_SHARE = 1.0
+"""Of the loss of the boxes, on which all depends that the refiner does."""
+
+
 def box_losses(boxes: Tensor, targets: BoxTargets) -> dict[str, Tensor]:
     """Of the (B, 5, h, w) maps of the box branch: centres and sides."""
     maps = boxes.float()
     return {
-        "centres": 0.5 * heatmap_loss(maps[:, :1], targets.centres, targets.centre_weight),
-        "sides": 0.5 * side_loss(maps[:, 1:], targets.sides, targets.side_weight),
+        "centres": BOX_SHARE * heatmap_loss(maps[:, :1], targets.centres, targets.centre_weight),
+        "sides": BOX_SHARE * side_loss(maps[:, 1:], targets.sides, targets.side_weight),
     }
 
 
