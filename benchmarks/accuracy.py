@@ -53,20 +53,20 @@ def steps(shared: Path, out: Path, empty: Path | None, lane: str, refiner: str) 
     def one(name: str, *words: str | Path, result: str) -> Step:
         return Step(name, (_eval(*words, *weights, result=result),))
 
+    clips, run = out / "clips", (PYTHON, "-m", "xnect.demo")
+    taken = sorted(p for p in (shared / "clips").glob("*") if p.suffix in (".mp4", ".gif"))
+    recordings = [clips / f"{path.stem}.npz" for path in taken]
+    six = clips / "pexels_3196293_six_people_exercise.npz"
+    yield Step(
+        "clips",
+        (
+            (*run, "video", str(shared / "clips"), "-o", str(clips), *weights),
+            _eval("clip", *recordings, result=f"real_clips_s{end}.json"),
+            *(() if end else (_eval("clip", six, result="six_people_s.json"),)),
+        ),
+    )
     if not end:
-        clips, demo = out / "clips", out / "demo"
-        run = (PYTHON, "-m", "xnect.demo")
-        taken = sorted(p for p in (shared / "clips").glob("*") if p.suffix in (".mp4", ".gif"))
-        recordings = [clips / f"{path.stem}.npz" for path in taken]
-        six = clips / "pexels_3196293_six_people_exercise.npz"
-        yield Step(
-            "clips",
-            (
-                (*run, "video", str(shared / "clips"), "-o", str(clips)),
-                _eval("clip", six, result="six_people_s.json"),
-                _eval("clip", *recordings, result="real_clips_s.json"),
-            ),
-        )
+        demo = out / "demo"
         truth = ROOT / "demo" / "demo_truth.npz"
         guessed = out / "guessed"
         yield Step(
@@ -84,14 +84,12 @@ def steps(shared: Path, out: Path, empty: Path | None, lane: str, refiner: str) 
     yield one("coco", "coco", dev, result=f"coco_dev_s{end}.json")
     if refiner == DEFAULT_REFINER:
         yield one("coco-stage1", "coco", dev, "--no-refine", result=f"coco_dev_s{end}_stage1.json")
-    if lane == "research":
-        for name, words in (("lspet", ("lspet", lspet)), ("coco", ("coco", dev))):
-            file = f"{name}_dev_s{end}_noflip.json"
-            yield one(f"{name}-noflip", *words, "--no-flip-test", result=file)
-        if empty is not None:
-            listed = ROOT / "benchmarks" / "pictures_without_people.txt"
-            file = f"empty_coco_s{end}.json"
-            yield one("empty", "empty", empty, "--only", listed, result=file)
+    for name, words in (("lspet", ("lspet", lspet)), ("coco", ("coco", dev))):
+        file = f"{name}_dev_s{end}_noflip.json"
+        yield one(f"{name}-noflip", *words, "--no-flip-test", result=file)
+    if empty is not None:
+        listed = ROOT / "benchmarks" / "pictures_without_people.txt"
+        yield one("empty", "empty", empty, "--only", listed, result=f"empty_coco_s{end}.json")
     if not end:
         floor = "pose2sim_s_floor.json"
         yield one("pose2sim-floor", "pose2sim", pose2sim, "--floor", result=floor)
